@@ -1,0 +1,1 @@
+"""The synchronous engine: scheduling, KV cache, model, sampling. No asyncio, sockets, HTTP or Prometheus."""

@@ -1,0 +1,152 @@
+"""The domain's error tree; knows no status codes (those live in one table in `app.api.error_handlers`).
+
+    ReparteeError
+    ├── InvalidRequest             the client must change the request
+    │   ├── UnsupportedParameter   a field we know and cannot honour
+    │   └── ContextLengthExceeded
+    ├── AuthenticationFailed       no key, or a wrong one
+    ├── PermissionDenied           a good key without the scope
+    ├── ModelNotFound
+    ├── QuotaExceeded              this key's quota; carries `retry_after`
+    ├── Unavailable                the service's own state; carries `retry_after`
+    │   ├── Overloaded
+    │   ├── Starting
+    │   ├── Draining
+    │   └── EngineRestarting
+    ├── DeadlineExceeded           the request's own deadline passed before its first byte
+    └── EngineFailure              our fault
+        ├── SequenceFailed         this request's forward pass failed; no other request was touched
+        └── EngineDied             the engine process ended under this request
+
+Messages come from here and never contain the client's own text.
+"""
+
+
+class ReparteeError(Exception):
+    """Base of every expected failure.
+
+    Args:
+        message: fixed English sentence, safe to show to a client.
+        param: name of the request field at fault, if there is one.
+    """
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(ReparteeError):
+    """The request can never succeed as it is."""
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A documented field whose value this server cannot honour."""
+
+    def __init__(self, param: str) -> None:
+        super().__init__("This field is not supported by this server.", param)
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """Prompt plus requested tokens do not fit the model's context."""
+
+    def __init__(self, limit: int, param: str = "messages") -> None:
+        super().__init__(f"The prompt does not fit this model's context of {limit} tokens.", param)
+
+
+class AuthenticationFailed(ReparteeError):
+    """The key is missing or unknown; the answer is the same for both."""
+
+    def __init__(self) -> None:
+        super().__init__("Incorrect or missing API key.")
+
+
+class PermissionDenied(ReparteeError):
+    """The key is good, but its scopes do not cover this route."""
+
+    def __init__(self) -> None:
+        super().__init__("This API key is not allowed to use this route.")
+
+
+class ModelNotFound(ReparteeError):
+    """The named model is not the one served here."""
+
+    def __init__(self) -> None:
+        super().__init__("The model does not exist on this server.", "model")
+
+
+class QuotaExceeded(ReparteeError):
+    """This key used up its own quota.
+
+    Args:
+        retry_after: seconds until the same request would be admitted.
+    """
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("Rate limit reached for this API key.")
+        self.retry_after = retry_after
+
+
+class Unavailable(ReparteeError):
+    """The service's own state forbids the request now.
+
+    Args:
+        retry_after: seconds after which a retry is worthwhile.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Overloaded(Unavailable):
+    """The queue is full, or cannot meet the deadline."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("The server is overloaded.", retry_after)
+
+
+class Starting(Unavailable):
+    """The model is still being loaded."""
+
+    def __init__(self, retry_after: float = 2.0) -> None:
+        super().__init__("The server is starting.", retry_after)
+
+
+class Draining(Unavailable):
+    """The server is shutting down and takes no new work."""
+
+    def __init__(self, retry_after: float = 5.0) -> None:
+        super().__init__("The server is shutting down.", retry_after)
+
+
+class EngineRestarting(Unavailable):
+    """The engine process ended and is being started again."""
+
+    def __init__(self, retry_after: float = 2.0) -> None:
+        super().__init__("The engine is restarting.", retry_after)
+
+
+class DeadlineExceeded(ReparteeError):
+    """The request's own deadline passed before its first token."""
+
+    def __init__(self) -> None:
+        super().__init__("The deadline of this request passed before its first token.")
+
+
+class EngineFailure(ReparteeError):
+    """The engine could not finish an accepted request."""
+
+
+class SequenceFailed(EngineFailure):
+    """The forward pass of this request failed."""
+
+    def __init__(self) -> None:
+        super().__init__("The model failed on this request.")
+
+
+class EngineDied(EngineFailure):
+    """The engine process ended before the request did."""
+
+    def __init__(self) -> None:
+        super().__init__("The engine stopped before this request was finished.")

@@ -1,0 +1,55 @@
+"""What one HTTP request was and how long its stages took: filled on its way, recorded once at its end."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+Task = Literal["chat", "completion", "decision"]
+Outcome = Literal["ok", "error", "cancelled", "timeout", "rejected"]
+
+
+@dataclass(slots=True)
+class Observation:
+    """One HTTP request; all durations are seconds on this process's monotonic clock.
+
+    The middleware creates it (in `scope["state"]["observation"]`), services fill it, the middleware hands it to
+    `Metrics.observe_request` after the last byte. Requests with several sequences (n > 1, several questions) report
+    the slowest queue, prefill and decode.
+    """
+
+    request_id: str
+    arrived: float = field(default_factory=time.perf_counter)
+    task: Task | None = None
+    stream: bool = False
+    outcome: Outcome = "ok"
+    error_code: str | None = None
+    tokenize: float | None = None
+    queue: float | None = None
+    prefill: float | None = None
+    first_token: float | None = None
+    """Arrival to first token (TTFT), queueing included."""
+    decode: float | None = None
+    detokenize: float | None = None
+    total: float | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    finish_reason: str | None = None
+    tenant: str | None = None
+    key_id: str | None = None
+
+    def elapsed(self) -> float:
+        """Seconds since the request arrived."""
+        return time.perf_counter() - self.arrived
+
+    def timings(self) -> dict[str, float]:
+        """The stages known so far in milliseconds, as `timings` in a body and (with other names) `Server-Timing`."""
+        stages = {
+            "tokenize_ms": self.tokenize,
+            "queue_ms": self.queue,
+            "prefill_ms": self.prefill,
+            "ttft_ms": self.first_token,
+            "decode_ms": self.decode,
+            "total_ms": self.total,
+        }
+        return {name: round(seconds * 1000, 3) for name, seconds in stages.items() if seconds is not None}
