@@ -16,6 +16,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         kv_cache_tokens: capacity of the KV cache in tokens; 0 sizes it from `kv_cache_memory_ratio`.
         kv_cache_memory_ratio: share of the device's free memory, after loading, given to the KV cache.
         max_batch_tokens: token budget of one step (decode tokens and prefill chunks together).
+        prefill_chunk: prompt tokens of one step while other sequences decode: bounds their inter-token gap.
         max_running: most sequences that run at once.
         threads: CPU threads of the forward pass; 0 takes one per core.
         seed: base seed of requests that bring none.
@@ -32,6 +33,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     kv_cache_tokens: int = 0
     kv_cache_memory_ratio: float = 0.2
     max_batch_tokens: int = 512
+    prefill_chunk: int = 128
     max_running: int = 64
     threads: int = 0
     seed: int = 0

@@ -1,0 +1,99 @@
+"""EngineCore: add(), abort(), step(). Synchronous, and unaware of the process it runs in."""
+
+import logging
+import time
+
+from app.engine.config import EngineConfig
+from app.engine.core.batch import Batch
+from app.engine.core.block_manager import BlockManager
+from app.engine.core.model_loader import LoadedModel
+from app.engine.core.model_runner import ModelRunner
+from app.engine.core.sampler import Sampler
+from app.engine.core.scheduler import ScheduledSequence, Scheduler, StepResult
+from app.engine.core.sequence import Sequence
+from app.engine.messages import AddRequest, StepOutputs, StepStats
+
+logger = logging.getLogger(__name__)
+
+
+class EngineCore:
+    """Runs requests to their end, one step at a time.
+
+    Args:
+        loaded: the model.
+        config: budgets and sizes.
+    """
+
+    def __init__(self, loaded: LoadedModel, config: EngineConfig) -> None:
+        self._runner = ModelRunner(loaded, config)
+        self._sampler = Sampler(loaded.eos_token_ids, config.seed)
+        self.num_blocks = self._runner.cache.num_blocks
+        self.scheduler = Scheduler(
+            BlockManager(self.num_blocks, config.block_size, config.prefix_cache),
+            max_batch_tokens=config.max_batch_tokens,
+            max_running=config.max_running,
+            prefill_chunk=config.prefill_chunk,
+            eos_token_ids=loaded.eos_token_ids,
+            max_model_len=loaded.max_model_len,
+        )
+        self._block_size = config.block_size
+        self._device = loaded.device
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has something to do."""
+        return self.scheduler.has_work
+
+    def add(self, request: AddRequest) -> None:
+        """Queue a request; its outputs come from `step`."""
+        self.scheduler.add(Sequence.of(request, time.monotonic()))
+
+    def abort(self, request_id: int) -> None:
+        """End a request early."""
+        self.scheduler.abort(request_id)
+
+    def step(self) -> StepOutputs:
+        """Schedule, run, update."""
+        started = time.monotonic()
+        scheduled = self.scheduler.schedule()
+        before_forward = time.monotonic()
+        results = self._run(scheduled) if scheduled else []
+        after_forward = time.monotonic()
+        outputs = self.scheduler.update(scheduled, results)
+        return StepOutputs(outputs, self._stats(scheduled, started, after_forward - before_forward))
+
+    def _run(self, scheduled: list[ScheduledSequence]) -> list[StepResult]:
+        """Run a batch; where it raises, halve it until only the culprits fail.
+
+        Running a sequence again is harmless: it writes the same K and V to the same slots.
+        """
+        try:
+            batch = Batch.of(scheduled, self._block_size, self._device)
+            return self._sampler.sample(batch, self._runner.run(batch))
+        except Exception:
+            if len(scheduled) == 1:
+                logger.exception("the forward pass of one request failed")
+                return [StepResult(failed=True)]
+            half = len(scheduled) // 2
+            return self._run(scheduled[:half]) + self._run(scheduled[half:])
+
+    def _stats(self, scheduled: list[ScheduledSequence], started: float, forward: float) -> StepStats:
+        scheduler = self.scheduler
+        return StepStats(
+            seconds=time.monotonic() - started,
+            forward_seconds=forward,
+            phase=_phase(scheduled),
+            sequences=len(scheduled),
+            tokens=sum(item.length for item in scheduled),
+            running=scheduler.num_running,
+            waiting=scheduler.num_waiting,
+            oldest_wait=scheduler.oldest_wait(),
+            kv_blocks_used=scheduler.blocks.num_used,
+            preemptions=scheduler.preemptions,
+        )
+
+
+def _phase(scheduled: list[ScheduledSequence]) -> str:
+    if all(item.sequence.tree for item in scheduled):
+        return "classify" if scheduled else "decode"
+    return "decode" if all(item.length == 1 for item in scheduled) else "prefill"

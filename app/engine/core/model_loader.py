@@ -1,0 +1,144 @@
+"""Loads an AutoModelForCausalLM: safetensors only, no remote code, on the chosen device, dtype and weight format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+from app.engine.config import EngineConfig
+from app.engine.core.attention import NAME as ATTENTION
+from app.engine.core.memory import free_memory
+from app.engine.core.quantization import choose_quantization, quantization_arguments
+from app.errors import ReparteeError
+
+
+class ModelLoadError(ReparteeError):
+    """The model cannot be loaded; the message is for the operator."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run.
+
+    Attributes:
+        kv_shapes: (kv_heads, head_dim) of each layer.
+        max_model_len: longest sequence in tokens.
+    """
+
+    model: Any
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    reason: str
+    kv_shapes: list[tuple[int, int]]
+    max_model_len: int
+    vocab_size: int
+    eos_token_ids: frozenset[int]
+    parameters: int
+    memory_bytes: int
+
+
+def load_model(config: EngineConfig, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
+    """Load the model that `config` names.
+
+    Args:
+        report: told, in a sentence, what was chosen and why.
+
+    Raises:
+        ModelLoadError: no such model, a broken or unsafe checkpoint, or a device that is not there.
+    """
+    device = _device(config.device)
+    try:
+        hf_config = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
+        text_config = hf_config.get_text_config(decoder=True)
+        dtype = choose_dtype(config.dtype, device, getattr(text_config, "dtype", None))
+        parameters = _count_parameters(config.model)
+        quantization, reason = choose_quantization(config.quantization, device, parameters, free_memory(device))
+        report(f"{quantization} weights in {dtype} on {device.type} ({reason})")
+        model = AutoModelForCausalLM.from_pretrained(
+            config.model,
+            config=hf_config,
+            dtype=dtype,
+            device_map={"": device},
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **quantization_arguments(quantization, dtype),
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise ModelLoadError(f"Cannot load the model {config.model}: {error}") from error
+    model.eval().requires_grad_(False)
+    return LoadedModel(
+        model=model,
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        reason=reason,
+        kv_shapes=_kv_shapes(model),
+        max_model_len=_max_model_len(config.max_model_len, text_config),
+        vocab_size=text_config.vocab_size,
+        eos_token_ids=_eos_token_ids(config.model, model),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        memory_bytes=model.get_memory_footprint(),
+    )
+
+
+def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch.dtype:
+    """Resolve `auto`: the checkpoint's type where the device multiplies it natively, float32 otherwise."""
+    if requested != "auto":
+        chosen: torch.dtype = getattr(torch, requested)
+        return chosen
+    half = checkpoint if checkpoint in (torch.bfloat16, torch.float16) else None
+    if device.type == "cuda":
+        return half or torch.bfloat16
+    return torch.bfloat16 if half and torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _cpu_has_bf16() else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _device(requested: str) -> torch.device:
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise ModelLoadError("REPARTEE_DEVICE is cuda, but PyTorch sees no CUDA device.")
+    if requested == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(requested)
+
+
+def _count_parameters(model: str) -> int:
+    """Parameters of a local checkpoint by the size of its files (2 bytes each); 0 where that is unknown."""
+    return sum(path.stat().st_size for path in Path(model).glob("*.safetensors")) // 2
+
+
+def _kv_shapes(model: Any) -> list[tuple[int, int]]:
+    """(kv_heads, head_dim) of each attention layer, read from the layers themselves: they may differ."""
+    shapes: dict[int, tuple[int, int]] = {}
+    for module in model.modules():
+        if hasattr(module, "layer_idx") and hasattr(module, "k_proj"):
+            width = module.k_proj.out_features
+            shapes[module.layer_idx] = (width // module.head_dim, module.head_dim)
+    if not shapes:
+        raise ModelLoadError("This model has no attention layers that the engine knows how to cache.")
+    return [shapes[index] for index in sorted(shapes)]
+
+
+def _max_model_len(requested: int, text_config: Any) -> int:
+    limit = int(getattr(text_config, "max_position_embeddings", 2048))
+    if requested > limit:
+        raise ModelLoadError(f"REPARTEE_MAX_MODEL_LEN is {requested}, but this model was made for {limit} positions.")
+    return requested or limit
+
+
+def _eos_token_ids(name: str, model: Any) -> frozenset[int]:
+    """End tokens: the generation config's, else the model config's."""
+    try:
+        ids = GenerationConfig.from_pretrained(name).eos_token_id
+    except OSError:
+        ids = model.config.eos_token_id
+    if ids is None:
+        return frozenset()
+    return frozenset([ids] if isinstance(ids, int) else ids)

@@ -1,0 +1,165 @@
+"""Sampler: logits of the wanted rows to tokens, log-probabilities and label scores."""
+
+import math
+from collections import Counter
+from hashlib import blake2b
+
+import torch
+
+from app.engine.core.batch import Batch
+from app.engine.core.scheduler import StepResult
+from app.engine.core.sequence import Sequence
+from app.engine.messages import SamplingParams, TokenLogprob
+
+_NUCLEUS_GUESS = 256
+"""Top tokens looked at first for top-p: sorting a whole vocabulary costs more than the forward of a small model."""
+
+
+class Sampler:
+    """Chooses tokens; each sequence has its own parameters and its own random numbers.
+
+    Random numbers depend on the request's seed and the token's index alone, never on the batch, so a preempted or
+    resumed sequence goes on exactly where it was.
+
+    Args:
+        eos_token_ids: barred while `min_tokens` are not reached.
+        seed: base seed of requests that bring none.
+    """
+
+    def __init__(self, eos_token_ids: frozenset[int], seed: int = 0) -> None:
+        self._eos = sorted(eos_token_ids)
+        self._seed = seed
+
+    def sample(self, batch: Batch, logits: torch.Tensor) -> list[StepResult]:
+        """Results of each scheduled sequence from `logits` (wanted rows, vocabulary).
+
+        A row that is not finite fails its own sequence alone.
+        """
+        rows_of: list[list[int]] = [[] for _ in batch.scheduled]
+        for row, (item, _) in enumerate(batch.owners):
+            rows_of[item].append(row)
+        best, greedy = logits.max(dim=-1)
+        finite = torch.isfinite(best).tolist()
+        tokens = greedy.tolist()
+        results = []
+        for item, rows in zip(batch.scheduled, rows_of, strict=True):
+            sequence = item.sequence
+            if not all(finite[row] for row in rows):
+                results.append(StepResult(failed=True))
+            elif sequence.tree:
+                _score_labels(sequence, [batch.owners[row][1] for row in rows], logits[rows])
+                results.append(StepResult())
+            elif rows:
+                results.append(self._next_token(sequence, logits[rows[0]], tokens[rows[0]]))
+            else:
+                results.append(StepResult())
+        return results
+
+    def _next_token(self, sequence: Sequence, logits: torch.Tensor, greedy: int) -> StepResult:
+        params = sequence.request.sampling
+        token = greedy
+        if not _is_plain_greedy(params, sequence):
+            adjusted = self._adjust(sequence, logits.float().clone())
+            if params.temperature > 0:
+                token = _draw(adjusted, params, self._uniform(sequence))
+            else:
+                token = int(adjusted.argmax())
+        logprob = None
+        if params.logprobs is not None:
+            logprob = _token_logprob(logits, token, params.logprobs)
+        return StepResult(token, logprob)
+
+    def _adjust(self, sequence: Sequence, logits: torch.Tensor) -> torch.Tensor:
+        """Apply bias, penalties and barred tokens to `logits` (vocabulary,) in place."""
+        params = sequence.request.sampling
+        if params.logit_bias:
+            ids = torch.tensor(list(params.logit_bias), device=logits.device)
+            logits[ids] += torch.tensor(list(params.logit_bias.values()), device=logits.device)
+        if params.repetition_penalty != 1.0:
+            seen = torch.tensor(sorted(set(sequence.tokens)), device=logits.device)
+            values = logits[seen]
+            penalty = params.repetition_penalty
+            logits[seen] = torch.where(values > 0, values / penalty, values * penalty)
+        if params.frequency_penalty or params.presence_penalty:
+            counts = Counter(sequence.tokens[sequence.prompt_length :])
+            if counts:
+                ids = torch.tensor(list(counts), device=logits.device)
+                times = torch.tensor(list(counts.values()), dtype=logits.dtype, device=logits.device)
+                logits[ids] -= params.frequency_penalty * times + params.presence_penalty
+        if sequence.num_generated < params.min_tokens:
+            logits[self._eos + params.stop_token_ids] = -math.inf
+        return logits
+
+    def _uniform(self, sequence: Sequence) -> float:
+        """The random number in [0, 1) for the sequence's next token."""
+        seed = sequence.request.sampling.seed
+        source = f"seed {seed}" if seed is not None else f"request {self._seed} {sequence.id}"
+        digest = blake2b(f"{source} {sequence.num_generated}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) / 2**64
+
+
+def _is_plain_greedy(params: SamplingParams, sequence: Sequence) -> bool:
+    return (
+        params.temperature <= 0
+        and not params.logit_bias
+        and params.repetition_penalty == 1.0
+        and not params.frequency_penalty
+        and not params.presence_penalty
+        and sequence.num_generated >= params.min_tokens
+    )
+
+
+def _draw(logits: torch.Tensor, params: SamplingParams, uniform: float) -> int:
+    """Draw from the tempered and truncated distribution by inverting its cumulative sum.
+
+    The order is temperature, top-k, top-p, min-p, as in transformers.
+    """
+    probabilities = (logits / params.temperature).softmax(-1)
+    ids: torch.Tensor | None = None
+    if 0 < params.top_k < probabilities.numel():
+        probabilities, ids = probabilities.topk(params.top_k)
+        probabilities = probabilities / probabilities.sum()
+    if params.top_p < 1.0:
+        probabilities, ids = _nucleus(probabilities, ids, params.top_p)
+    if params.min_p > 0.0:
+        probabilities = probabilities.where(probabilities >= params.min_p * probabilities.max(), 0.0)
+    cumulative = probabilities.double().cumsum(0)
+    index = int(torch.searchsorted(cumulative, uniform * float(cumulative[-1]), right=True))
+    index = min(index, cumulative.numel() - 1)
+    return index if ids is None else int(ids[index])
+
+
+def _nucleus(
+    probabilities: torch.Tensor, ids: torch.Tensor | None, top_p: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The likeliest tokens whose mass reaches `top_p`, with their ids; at least one."""
+    count = min(_NUCLEUS_GUESS, probabilities.numel())
+    values, order = probabilities.topk(count)
+    if float(values.sum()) < top_p and count < probabilities.numel():
+        values, order = probabilities.sort(descending=True)
+    keep = int((values.cumsum(0) - values < top_p).sum())
+    kept = order[: max(1, keep)]
+    return values[: max(1, keep)], kept if ids is None else ids[kept]
+
+
+def _token_logprob(logits: torch.Tensor, token: int, count: int) -> TokenLogprob:
+    logprobs = logits.float().log_softmax(-1)
+    top: list[tuple[int, float]] = []
+    if count:
+        values, ids = logprobs.topk(count)
+        top = list(zip(ids.tolist(), values.tolist(), strict=True))
+    return TokenLogprob(token, float(logprobs[token]), top)
+
+
+def _score_labels(sequence: Sequence, indices: list[int], logits: torch.Tensor) -> None:
+    """Keep the log-probabilities of the label tokens that the rows at `indices` predict."""
+    assert sequence.tree is not None
+    row_of = {index: row for row, index in enumerate(indices)}
+    cells = {cell for readout in sequence.tree.readouts for cell in readout if cell[0] in row_of}
+    ordered = sorted(cells)
+    if not ordered:
+        return
+    logprobs = logits.float().log_softmax(-1)
+    rows = torch.tensor([row_of[index] for index, _ in ordered], device=logits.device)
+    tokens = torch.tensor([token for _, token in ordered], device=logits.device)
+    sequence.label_logprobs.update(zip(ordered, logprobs[rows, tokens].tolist(), strict=True))

@@ -1,0 +1,287 @@
+"""Scheduler: which sequences run in the next step, with how many tokens, and what became of them."""
+
+import bisect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.engine.core.block_manager import BlockManager
+from app.engine.core.sequence import Sequence, SequenceStatus
+from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledSequence:
+    """A sequence's share of a step: its tokens `[start, start + length)` are computed."""
+
+    sequence: Sequence
+    start: int
+    length: int
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether the sequence has no uncomputed token after this step."""
+        return self.start + self.length == len(self.sequence.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the model made of one scheduled sequence.
+
+    Attributes:
+        token: the sampled token, where a chat sequence caught up.
+        logprob: its log-probabilities, where they were asked for.
+        failed: the forward pass or its logits failed for this sequence.
+    """
+
+    token: int | None = None
+    logprob: TokenLogprob | None = None
+    failed: bool = False
+
+
+def _order(sequence: Sequence) -> tuple[int, float, float, int]:
+    return sequence.order
+
+
+class Scheduler:
+    """Hands out a token budget a step: decodes first, then prompts in chunks.
+
+    There are no phases: each sequence has tokens and computed tokens, and a step lets the second catch up with the
+    first. When blocks run out, the last of the running sequences in queue order is preempted: it gives back its
+    blocks and is computed again later. A pure state machine: the clock is passed in.
+
+    Args:
+        blocks: the owner of the KV cache's blocks.
+        max_batch_tokens: tokens in one step.
+        max_running: sequences in one step.
+        prefill_chunk: prompt tokens in one step while other sequences decode (bounds their inter-token gap).
+        eos_token_ids: tokens that end any sequence which does not ignore them.
+        max_model_len: longest sequence in tokens.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        blocks: BlockManager,
+        *,
+        max_batch_tokens: int,
+        max_running: int,
+        prefill_chunk: int,
+        eos_token_ids: frozenset[int],
+        max_model_len: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.blocks = blocks
+        self.preemptions = 0
+        """Preemptions in the last call of `schedule`."""
+        self._max_batch_tokens = max_batch_tokens
+        self._max_running = max_running
+        self._prefill_chunk = prefill_chunk
+        self._eos = eos_token_ids
+        self._max_model_len = max_model_len
+        self._clock = clock
+        self._waiting: list[Sequence] = []
+        self._running: list[Sequence] = []
+        self._by_id: dict[int, Sequence] = {}
+        self._ended: list[Sequence] = []
+
+    # What others may read
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do something, be it only to report an ended sequence."""
+        return bool(self._by_id or self._ended)
+
+    def oldest_wait(self) -> float:
+        """Seconds that the oldest waiting sequence has waited; 0 when none waits."""
+        now = self._clock()
+        return max((now - sequence.arrival for sequence in self._waiting), default=0.0)
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless queues, ids and blocks agree."""
+        assert sorted(self._by_id) == sorted(s.id for s in self._waiting + self._running), "ids and queues differ"
+        assert all(not s.block_table and not s.num_computed for s in self._waiting), "a waiting sequence holds blocks"
+        assert self._waiting == sorted(self._waiting, key=_order), "the queue is out of order"
+        self.blocks.check_invariants(self._running)
+
+    # Commands
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence. One that can never run fails at the next step instead of waiting for ever."""
+        self._by_id[sequence.id] = sequence
+        bisect.insort(self._waiting, sequence, key=_order)
+        blocks_at_most = -(-len(sequence.tokens) // self.blocks.block_size)
+        if sequence.prompt_length > self._max_model_len or blocks_at_most > self.blocks.num_blocks:
+            self._end(sequence, FinishReason.FAILED)
+
+    def abort(self, sequence_id: int) -> None:
+        """End a sequence early; one that has already ended is left alone."""
+        sequence = self._by_id.get(sequence_id)
+        if sequence is not None:
+            self._end(sequence, FinishReason.ABORTED)
+
+    def schedule(self) -> list[ScheduledSequence]:
+        """Choose the next step's sequences and give them their blocks."""
+        self.preemptions = 0
+        self._expire()
+        self._running.sort(key=lambda sequence: (not sequence.is_decoding, sequence.order))
+        scheduled: list[ScheduledSequence] = []
+        for sequence in list(self._running):
+            if sequence.status is SequenceStatus.RUNNING:
+                self._continue(sequence, scheduled)
+        if not self.preemptions:
+            for sequence in list(self._waiting):
+                if len(self._running) == self._max_running or not self._admit(sequence, scheduled):
+                    break
+        return scheduled
+
+    def update(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> list[SequenceOutput]:
+        """Take the step's results; return one output for each sequence that has something to say."""
+        now = self._clock()
+        outputs = []
+        for item, result in zip(scheduled, results, strict=True):
+            if result.failed:
+                self._end(item.sequence, FinishReason.FAILED)
+            elif output := self._advance(item, result, now):
+                outputs.append(output)
+        outputs.extend(_last_output(sequence) for sequence in self._ended)
+        self._ended.clear()
+        return outputs
+
+    # Within schedule()
+
+    def _expire(self) -> None:
+        now = self._clock()
+        for sequence in [s for s in self._by_id.values() if s.deadline <= now]:
+            self._end(sequence, FinishReason.LENGTH if sequence.num_generated else FinishReason.EXPIRED)
+
+    def _grant(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> int:
+        """Tokens that the rest of this step's budget allows the sequence."""
+        left = self._max_batch_tokens - sum(item.length for item in scheduled)
+        if not sequence.is_decoding and any(item.sequence.is_decoding for item in scheduled):
+            prefill = sum(item.length for item in scheduled if not item.sequence.is_decoding)
+            left = min(left, self._prefill_chunk - prefill)
+        return max(0, min(sequence.num_uncomputed, left))
+
+    def _continue(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> None:
+        length = self._grant(sequence, scheduled)
+        if not length:
+            return
+        while not self.blocks.allocate(sequence, sequence.num_computed + length):
+            victim = self._running[-1]  # never one already scheduled: those stand before `sequence`
+            self._preempt(victim)
+            if victim is sequence:
+                return
+        scheduled.append(ScheduledSequence(sequence, sequence.num_computed, length))
+
+    def _admit(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> bool:
+        """Start a waiting sequence if it fits; False stops the admission of this step.
+
+        The whole prompt must find blocks, though only a chunk of it is scheduled: otherwise sequences that were
+        admitted together would preempt one another.
+        """
+        if not self._grant(sequence, scheduled):
+            return False
+        sequence.num_computed = self.blocks.match_prefix(sequence)
+        if self.blocks.is_being_computed(sequence):
+            self._release(sequence)  # a step or two later its prefix is there for nothing
+            return True
+        if not self.blocks.allocate(sequence, len(sequence.tokens)):
+            self._release(sequence)
+            return False
+        self._waiting.remove(sequence)
+        self._running.append(sequence)
+        sequence.status = SequenceStatus.RUNNING
+        if sequence.first_scheduled is None:
+            sequence.first_scheduled, sequence.cached_tokens = self._clock(), sequence.num_computed
+        scheduled.append(ScheduledSequence(sequence, sequence.num_computed, self._grant(sequence, scheduled)))
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.preemptions += 1
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.label_logprobs.clear()
+        sequence.status = SequenceStatus.WAITING
+        bisect.insort(self._waiting, sequence, key=_order)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.blocks.free(sequence)
+        sequence.num_computed = 0
+
+    # Within update()
+
+    def _advance(self, item: ScheduledSequence, result: StepResult, now: float) -> SequenceOutput | None:
+        sequence = item.sequence
+        caught_up = item.catches_up
+        sequence.num_computed += item.length
+        self.blocks.publish(sequence, item.start)
+        if not caught_up:
+            return None
+        if sequence.first_token is None:
+            sequence.first_token = now
+        sequence.last_token = now
+        if sequence.tree:
+            return self._finish(sequence, FinishReason.STOP)
+        assert result.token is not None, "a sequence that caught up has a sampled token"
+        return self._append(sequence, result.token, result.logprob)
+
+    def _append(self, sequence: Sequence, token: int, logprob: TokenLogprob | None) -> SequenceOutput:
+        sampling = sequence.request.sampling
+        if token in sampling.stop_token_ids or (token in self._eos and not sampling.ignore_eos):
+            sequence.stop_token = token
+            return self._finish(sequence, FinishReason.STOP)
+        first = not sequence.num_generated
+        sequence.tokens.append(token)
+        if sequence.num_generated >= sampling.max_tokens or len(sequence.tokens) >= self._max_model_len:
+            return self._finish(sequence, FinishReason.LENGTH, token, logprob)
+        return SequenceOutput(
+            id=sequence.id,
+            tokens=[token],
+            logprobs=[logprob] if logprob else [],
+            cached_tokens=(sequence.cached_tokens or 0) if first else 0,
+        )
+
+    def _end(self, sequence: Sequence, reason: FinishReason) -> None:
+        """End a sequence between its tokens; the next `update` reports it."""
+        self._remove(sequence, reason)
+        self._ended.append(sequence)
+
+    def _finish(
+        self, sequence: Sequence, reason: FinishReason, token: int | None = None, logprob: TokenLogprob | None = None
+    ) -> SequenceOutput:
+        """End a sequence in its own step, with its last token if it has one."""
+        self._remove(sequence, reason)
+        return _last_output(sequence, token, logprob)
+
+    def _remove(self, sequence: Sequence, reason: FinishReason) -> None:
+        (self._running if sequence.status is SequenceStatus.RUNNING else self._waiting).remove(sequence)
+        self._release(sequence)
+        del self._by_id[sequence.id]
+        sequence.status, sequence.finish_reason = SequenceStatus.FINISHED, reason
+        sequence.ended = self._clock()
+
+
+def _last_output(
+    sequence: Sequence, token: int | None = None, logprob: TokenLogprob | None = None
+) -> SequenceOutput:
+    """The output that ends a sequence, with its timings and, for a decision, its scores."""
+    scored = sequence.tree is not None and sequence.finish_reason is FinishReason.STOP
+    return SequenceOutput(
+        id=sequence.id,
+        tokens=[] if token is None else [token],
+        logprobs=[logprob] if logprob else [],
+        label_scores=sequence.label_scores() if scored else [],
+        cached_tokens=(sequence.cached_tokens or 0) if sequence.num_generated <= (token is not None) else 0,
+        finish_reason=sequence.finish_reason,
+        stop_token=sequence.stop_token,
+        timings=sequence.timings(),
+    )

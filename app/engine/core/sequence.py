@@ -1,0 +1,99 @@
+"""Sequence: the tokens of one request and how far the engine has come with them."""
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from app.engine.core.label_tree import LabelTree, build_label_tree
+from app.engine.messages import AddRequest, FinishReason, SequenceTimings
+
+
+class SequenceStatus(Enum):
+    """Where a sequence stands; only the scheduler changes it."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """One request in the engine.
+
+    `tokens[:num_computed]` have their K and V in the cache at the blocks of `block_table`; a step moves
+    `num_computed` towards `len(tokens)`. Chat appends a token when the two meet; a decision ends there.
+
+    Attributes:
+        arrival: instant of arrival (engine's monotonic clock, seconds), as are the other instants.
+        cached_tokens: prompt tokens that the prefix cache served when the sequence was first scheduled.
+        label_logprobs: for decisions, the label tokens scored so far, keyed by (row, token).
+    """
+
+    request: AddRequest
+    arrival: float
+    tokens: list[int]
+    tree: LabelTree | None = None
+    status: SequenceStatus = SequenceStatus.WAITING
+    finish_reason: FinishReason | None = None
+    num_computed: int = 0
+    block_table: list[int] = field(default_factory=list)
+    block_hashes: list[bytes] = field(default_factory=list)
+    cached_tokens: int | None = None
+    first_scheduled: float | None = None
+    first_token: float | None = None
+    last_token: float | None = None
+    ended: float | None = None
+    stop_token: int | None = None
+    label_logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: AddRequest, now: float) -> "Sequence":
+        """A new waiting sequence for `request`, which arrived at `now`."""
+        if not request.labels:
+            return cls(request, now, list(request.prompt))
+        tree = build_label_tree(len(request.prompt), request.labels)
+        return cls(request, now, request.prompt + tree.tokens, tree)
+
+    @property
+    def id(self) -> int:
+        return self.request.id
+
+    @property
+    def prompt_length(self) -> int:
+        return len(self.request.prompt)
+
+    @property
+    def num_generated(self) -> int:
+        return 0 if self.tree else len(self.tokens) - self.prompt_length
+
+    @property
+    def num_uncomputed(self) -> int:
+        return len(self.tokens) - self.num_computed
+
+    @property
+    def is_decoding(self) -> bool:
+        """One token from catching up, with the prompt behind it."""
+        return self.num_uncomputed == 1 and self.num_generated > 0
+
+    @property
+    def deadline(self) -> float:
+        """Instant of the deadline; infinite without one."""
+        timeout = self.request.timeout
+        return self.arrival + timeout if timeout is not None else float("inf")
+
+    def label_scores(self) -> list[float]:
+        """Log-probability of each label of a decision, once all its rows are computed."""
+        assert self.tree is not None
+        return [sum(self.label_logprobs[cell] for cell in readout) for readout in self.tree.readouts]
+
+    def timings(self) -> SequenceTimings:
+        """The stages of an ended sequence; a stage that it never reached is 0."""
+        assert self.ended is not None
+        scheduled = self.first_scheduled if self.first_scheduled is not None else self.ended
+        first = self.first_token if self.first_token is not None else self.ended
+        last = self.last_token if self.last_token is not None else first
+        return SequenceTimings(scheduled - self.arrival, first - scheduled, last - first)
+
+    @property
+    def order(self) -> tuple[int, float, float, int]:
+        """Sort key of the queue: priority, then earliest deadline, then arrival."""
+        return (self.request.priority, self.deadline, self.arrival, self.id)
