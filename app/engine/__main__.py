@@ -1,0 +1,58 @@
+"""The engine process: `python -m app.engine FD`, where FD is its end of the socketpair."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+
+from app.engine.channel import BlockingChannel
+from app.engine.loop import run_engine
+from app.engine.messages import Configure, Failed, Progress
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Load the model, say what was found, then serve until the API process is gone."""
+    _die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API process decides
+    channel = BlockingChannel(socket.socket(fileno=int(sys.argv[1])))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        return _serve(channel)
+    return 0
+
+
+def _serve(channel: BlockingChannel) -> int:
+    messages = channel.receive(wait=True)
+    if not messages:
+        return 0
+    configure = messages[0]
+    assert isinstance(configure, Configure), "the first message configures the engine"
+    started = time.monotonic()
+    from app.engine.start import StartFailure, start_core  # imports torch: seconds, so they are reported
+
+    channel.send(Progress("import", time.monotonic() - started))
+    try:
+        core, ready = start_core(configure.config, channel.send)
+    except StartFailure as failure:
+        channel.send(Failed(str(failure)))
+        return 1
+    channel.send(ready)
+    run_engine(core, channel)
+    return 0
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process with its parent, so that a long forward pass leaves no orphan."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:  # the parent was gone before the request was made
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

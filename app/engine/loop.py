@@ -1,0 +1,34 @@
+"""The engine process's loop: take what arrived, step, send what came out."""
+
+from typing import Protocol
+
+from app.engine.messages import Abort, AddRequest, FromEngine, StepOutputs, ToEngine
+
+
+class Core(Protocol):
+    """What the loop needs of an EngineCore."""
+
+    @property
+    def has_work(self) -> bool: ...
+    def add(self, request: AddRequest) -> None: ...
+    def abort(self, request_id: int) -> None: ...
+    def step(self) -> StepOutputs: ...
+
+
+class Channel(Protocol):
+    """What the loop needs of a BlockingChannel."""
+
+    def send(self, message: FromEngine) -> None: ...
+    def receive(self, wait: bool) -> list[ToEngine] | None: ...
+
+
+def run_engine(core: Core, channel: Channel) -> None:
+    """Run until the API process is gone. Blocks only when there is nothing to do; never sleeps."""
+    while (messages := channel.receive(wait=not core.has_work)) is not None:
+        for message in messages:
+            if isinstance(message, AddRequest):
+                core.add(message)
+            elif isinstance(message, Abort):
+                core.abort(message.id)
+        if core.has_work:
+            channel.send(core.step())

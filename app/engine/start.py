@@ -1,0 +1,81 @@
+"""From a configuration to an engine that can serve: threads, model, cache, warm-up."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from app.engine.config import EngineConfig
+from app.engine.core.attention import NAME as ATTENTION
+from app.engine.core.engine_core import EngineCore
+from app.engine.core.model_loader import LoadedModel, load_model
+from app.engine.messages import AddRequest, FromEngine, Progress, Ready, SamplingParams
+from app.errors import ReparteeError
+
+
+T = TypeVar("T")
+
+
+class StartFailure(Exception):
+    """The engine cannot serve; the message is for the operator and says what to change."""
+
+
+def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tuple[EngineCore, Ready]:
+    """Load the model and warm it up, reporting each phase through `send`.
+
+    Raises:
+        StartFailure: no model, no device, or too little memory.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    try:
+        loaded = _timed("load", send, lambda: load_model(config))
+        core = _timed("cache", send, lambda: EngineCore(loaded, config))
+    except ReparteeError as error:
+        raise StartFailure(error.message) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise StartFailure(
+            "Not enough memory for the weights and the KV cache. Set REPARTEE_QUANTIZATION=bnb-nf4, or lower "
+            "REPARTEE_KV_CACHE_TOKENS."
+        ) from error
+    if config.warmup:
+        _timed("warmup", send, lambda: warm_up(core, loaded, config))
+    return core, _ready(core, loaded, config)
+
+
+def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> None:
+    """Run the shapes that the first requests will bring, so that they pay for no lazy initialisation."""
+    tokens = min(config.max_batch_tokens, loaded.max_model_len // 2, 64)
+    prompt = [index % loaded.vocab_size for index in range(tokens)]
+    sampling = SamplingParams(max_tokens=4, ignore_eos=True)
+    core.add(AddRequest(id=-1, prompt=prompt, sampling=sampling, cache_salt="warm-up"))
+    core.add(AddRequest(id=-2, prompt=prompt, sampling=sampling, cache_salt="warm-up too"))
+    core.add(AddRequest(id=-3, prompt=prompt[:4], labels=[[5, 6], [7]], cache_salt="warm-up"))
+    while core.has_work:
+        core.step()
+
+
+def _timed(phase: str, send: Callable[[FromEngine], None], work: Callable[[], T]) -> T:
+    started = time.monotonic()
+    result = work()
+    send(Progress(phase, time.monotonic() - started))
+    return result
+
+
+def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> Ready:
+    return Ready(
+        model=config.model,
+        device=str(loaded.device),
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        quantization=loaded.quantization,
+        attention=ATTENTION,
+        max_model_len=loaded.max_model_len,
+        vocab_size=loaded.vocab_size,
+        eos_token_ids=sorted(loaded.eos_token_ids),
+        block_size=config.block_size,
+        num_blocks=core.num_blocks,
+        parameters=loaded.parameters,
+        memory_bytes=loaded.memory_bytes,
+        torch=str(torch.__version__),
+    )
