@@ -3,7 +3,9 @@
     ReparteeError
     ├── InvalidRequest             the client must change the request
     │   ├── UnsupportedParameter   a field we know and cannot honour
-    │   └── ContextLengthExceeded
+    │   ├── ContextLengthExceeded
+    │   ├── BodyTooLarge
+    │   └── BodyTimeout            the body did not arrive in time
     ├── AuthenticationFailed       no key, or a wrong one
     ├── PermissionDenied           a good key without the scope
     ├── ModelNotFound
@@ -52,6 +54,20 @@ class ContextLengthExceeded(InvalidRequest):
 
     def __init__(self, limit: int, param: str = "messages") -> None:
         super().__init__(f"The prompt does not fit this model's context of {limit} tokens.", param)
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body is longer than the server reads."""
+
+    def __init__(self) -> None:
+        super().__init__("The request body is too large.")
+
+
+class BodyTimeout(InvalidRequest):
+    """The request body was not complete in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The request body did not arrive in time.")
 
 
 class AuthenticationFailed(ReparteeError):
