@@ -1,0 +1,1 @@
+"""Use cases over text and token ids: no web framework, no torch."""

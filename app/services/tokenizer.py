@@ -1,0 +1,189 @@
+"""Tokenizer: text to ids and back, where control ids come from the server and never from a client's text."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers.decoders import DecodeStream
+
+from app.errors import InvalidRequest
+from app.services.chat_template import ChatTemplate, Message
+from app.services.token_bytes import bytes_of_token, is_byte_level
+from app.services.tokenizer_files import TokenizerFiles, read_tokenizer_files
+
+_NORMALIZATION_SHRINKS = 3
+"""Unicode composition makes at most three bytes one."""
+_PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
+
+
+class Tokenizer:
+    """The model's tokenizer and chat template.
+
+    *Control tokens* are the special tokens and those that the chat template writes. A client's text that
+    spells one is encoded as the ordinary characters that it is.
+
+    Attributes:
+        special_ids: ids of control tokens.
+        hidden_ids: ids that are no text in an answer.
+        eos_token_ids: ids that end an answer, as the model's files say.
+        vocab_size: one more than the highest id.
+    """
+
+    def __init__(self, files: TokenizerFiles) -> None:
+        added = files.tokenizer.get("added_tokens") or []
+        template = files.chat_template or ""
+        control = [t for t in added if t["special"] or (t["content"].strip() and t["content"] in template)]
+        self._full = tokenizers.Tokenizer.from_str(json.dumps(files.tokenizer))
+        self._plain = _without_control(files, {t["id"] for t in control})
+        self.special_ids = frozenset(t["id"] for t in control)
+        self.hidden_ids = frozenset(t["id"] for t in added if t["special"])
+        unknown = self._full.token_to_id(files.special_tokens.get("unk_token", ""))
+        self._forbidden_ids = self.special_ids - {unknown}
+        self._control_ids = {t["content"]: t["id"] for t in control if t["content"]}
+        self._control = _longest_first(self._control_ids)
+        self._first_characters = _compatible({text[0] for text in self._control_ids})
+        self._template = (
+            ChatTemplate(files.chat_template, files.special_tokens) if files.chat_template else None
+        )
+        self.vocab_size = 1 + max(self._full.get_vocab(with_added_tokens=True).values())
+        self.eos_token_ids = files.eos_token_ids or self._ids_of(files, ["eos_token"])
+        self._prefix, self._suffix = self._frame(files)
+        self._byte_level = is_byte_level(files.tokenizer)
+        self._longest = self._longest_token(normalizes=files.tokenizer.get("normalizer") is not None)
+
+    @classmethod
+    def from_directory(cls, path: Path | str) -> "Tokenizer":
+        """Read a model directory.
+
+        Raises:
+            FileNotFoundError: there is no tokenizer.json.
+        """
+        return cls(read_tokenizer_files(Path(path)))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the client's text: no control id, no beginning-of-sequence id."""
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        if self._forbidden_ids.isdisjoint(ids):
+            return ids
+        return self._encode_apart(text)
+
+    def encode_completion(self, text: str) -> list[int]:
+        """Ids of the text within the frame (usually a first id, bos) that the model was trained with."""
+        return [*self._prefix, *self.encode(text), *self._suffix]
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a conversation in the model's chat template, up to where the assistant speaks next.
+
+        Raises:
+            InvalidRequest: the model has no chat template, or it refuses these messages.
+        """
+        if self._template is None:
+            raise InvalidRequest("This model has no chat template.", "messages")
+        masks = self._masks(messages)
+        rendered = self._template.render([Message(m.role, m.content.translate(masks)) for m in messages])
+        controls = list(self._control.finditer(rendered)) if self._control_ids else []
+        return self._encode_rendered(rendered, controls, {ord(mask): chr(c) for c, mask in masks.items()})
+
+    def decode(self, ids: Sequence[int], *, skip_hidden: bool = False) -> str:
+        """Text of the ids, control tokens spelled out unless they are to be skipped."""
+        kept = [i for i in ids if i not in self.hidden_ids] if skip_hidden else list(ids)
+        return str(self._full.decode(kept, skip_special_tokens=False))
+
+    def token_bytes(self, token: int) -> bytes:
+        """Bytes of one id; where tokens are not byte-level, of its text alone. Unknown ids: none."""
+        if self._byte_level:
+            return bytes_of_token(self._full.id_to_token(token) or "")
+        return self.decode([token]).encode()
+
+    @property
+    def byte_level(self) -> bool:
+        """Whether joining `token_bytes` gives the text exactly."""
+        return self._byte_level
+
+    def step(self, stream: DecodeStream, token: int) -> str:
+        """Feed one id to a decode stream: the text that became certain."""
+        return stream.step(self._full, token) or ""
+
+    def fewest_tokens(self, size: int) -> int:
+        """A lower bound of the tokens of any text of `size` bytes; 0 where nothing is known."""
+        return size // self._longest if self._longest else 0
+
+    def _encode_apart(self, text: str) -> list[int]:
+        """Halve the text until no part of it gives a control id (vocabularies that spell one as a whole)."""
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        if self._forbidden_ids.isdisjoint(ids):
+            return ids
+        if len(text) == 1:
+            raise InvalidRequest("The text has a character that this model keeps for control.")
+        half = len(text) // 2
+        return self._encode_apart(text[:half]) + self._encode_apart(text[half:])
+
+    def _masks(self, messages: Sequence[Message]) -> dict[int, str]:
+        """For each character that may begin a control token, a private-use one that no message has."""
+        present = set().union(*(m.content for m in messages))
+        wanted = sorted(present & self._first_characters)
+        free = (chr(code) for block in _PRIVATE_USE for code in block if chr(code) not in present)
+        masks = {ord(character): mask for character, mask in zip(wanted, free, strict=False)}
+        if len(masks) < len(wanted):
+            raise InvalidRequest("The messages use too many private-use characters.", "messages")
+        return masks
+
+    def _encode_rendered(
+        self, rendered: str, controls: list[re.Match[str]], unmask: dict[int, str]
+    ) -> list[int]:
+        """Encode with the control tokens that the template wrote, and with no other."""
+        whole = self._full.encode(rendered.translate(unmask), add_special_tokens=False)
+        found = [(i, o) for i, o in zip(whole.ids, whole.offsets, strict=True) if i in self._forbidden_ids]
+        if len(found) == len(controls) and all(
+            token == self._control_ids[c[0]] and start <= c.start() and c.end() <= end
+            for (token, (start, end)), c in zip(found, controls, strict=True)
+        ):
+            return list(whole.ids)
+        ids, position = list[int](), 0
+        for control in controls:
+            ids += self.encode(rendered[position : control.start()].translate(unmask))
+            ids.append(self._control_ids[control[0]])
+            position = control.end()
+        return ids + self.encode(rendered[position:].translate(unmask))
+
+    def _frame(self, files: TokenizerFiles) -> tuple[list[int], list[int]]:
+        """Ids that plain text gets before and after it."""
+        encoding = self._full.encode("a", add_special_tokens=True)
+        text = [i for i, mask in enumerate(encoding.special_tokens_mask) if not mask]
+        prefix, suffix = encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
+        if files.add_bos is not None:
+            prefix = self._ids_of(files, ["bos_token"]) if files.add_bos else []
+        if files.add_eos is not None:
+            suffix = self._ids_of(files, ["eos_token"]) if files.add_eos else []
+        return prefix, suffix
+
+    def _ids_of(self, files: TokenizerFiles, roles: list[str]) -> list[int]:
+        ids = [self._full.token_to_id(files.special_tokens.get(role, "")) for role in roles]
+        return [i for i in ids if i is not None]
+
+    def _longest_token(self, *, normalizes: bool) -> int:
+        if not self._byte_level:
+            return 0
+        longest = max(len(bytes_of_token(token)) for token in self._full.get_vocab(with_added_tokens=True))
+        return longest * (_NORMALIZATION_SHRINKS if normalizes else 1)
+
+
+def _without_control(files: TokenizerFiles, control: set[int]) -> tokenizers.Tokenizer:
+    """The same tokenizer, blind for control tokens in text."""
+    added = [t | {"special": t["id"] in control} for t in files.tokenizer.get("added_tokens") or []]
+    blind = tokenizers.Tokenizer.from_str(json.dumps(files.tokenizer | {"added_tokens": added}))
+    blind.encode_special_tokens = True
+    return blind
+
+
+def _longest_first(texts: dict[str, int]) -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(text) for text in sorted(texts, key=len, reverse=True)))
+
+
+def _compatible(characters: set[str]) -> set[str]:
+    """The characters, and the compatibility forms (full width, ...) that a normalizer may turn into them."""
+    forms = (chr(code) for block in (range(0x2000, 0x3400), range(0xFE00, 0x10000)) for code in block)
+    return characters | {form for form in forms if unicodedata.normalize("NFKC", form)[0] in characters}
