@@ -1,0 +1,72 @@
+# `make serve` and `make test` are all that a fresh clone needs; the first run fills .venv, later runs start at once.
+
+PYTHON ?= python3.11
+# What pip is told to install as torch, for example TORCH='torch==2.11.0'.
+TORCH ?= -r requirements/torch.txt
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+TORCH_STAMP := .venv/.torch-$(shell printf %s '$(TORCH)' | cksum | cut -d' ' -f1)
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--excludes excludes.txt --custom-compile-command 'make lock'
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test check format bench gpu-bench lock docs clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+serve: .venv/.runtime $(TORCH_STAMP) ## start the service on port 8000
+	@exec $(BIN)/python -m app
+
+test: .venv/.dev $(TORCH_STAMP) ## run the tests; ARGS='-k name' chooses
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev $(TORCH_STAMP) ## lint, format, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(wildcard app workshop)
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev $(TORCH_STAMP) ## measure latency and throughput of a local server
+	@exec $(BIN)/python -m loadtests.bench $(ARGS)
+
+gpu-bench: .venv/.dev $(TORCH_STAMP) ## the same with a larger model on a GPU
+	@exec $(BIN)/python -m loadtests.gpu_bench $(ARGS)
+
+lock: .venv/.dev ## resolve requirements/*.in anew; UPGRADE=--upgrade takes newer versions
+	cd requirements && ../$(LOCK) $(UPGRADE) runtime.in -o runtime.txt
+	cd requirements && ../$(LOCK) $(UPGRADE) dev.in -o dev.txt
+
+docs: .venv/.runtime ## write the settings table into README.md
+	$(BIN)/python -m docs.settings_table
+
+clean: ## remove .venv and the caches
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is touched last, so an interrupted installation is simply done again. The locks name every
+# dependency, hence --no-deps; torch comes after them and finds what it needs.
+
+.venv/.created:
+	@echo 'Preparing .venv: about two minutes, once.'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.runtime: requirements/runtime.txt | .venv/.created
+	$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+.venv/.dev: requirements/dev.txt | .venv/.runtime
+	$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+$(TORCH_STAMP): requirements/torch.txt | .venv/.runtime
+	@rm -f .venv/.torch-*
+	$(PIP) $(TORCH)
+	@touch $@
