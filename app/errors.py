@@ -4,6 +4,8 @@
     ├── InvalidRequest             the client must change the request
     │   ├── UnsupportedParameter   a field we know and cannot honour
     │   ├── ContextLengthExceeded
+    │   ├── InvalidJson
+    │   ├── UnsupportedMediaType   the body does not call itself JSON
     │   ├── BodyTooLarge
     │   └── BodyTimeout            the body did not arrive in time
     ├── AuthenticationFailed       no key, or a wrong one
@@ -54,6 +56,23 @@ class ContextLengthExceeded(InvalidRequest):
 
     def __init__(self, limit: int, param: str = "messages") -> None:
         super().__init__(f"The prompt does not fit this model's context of {limit} tokens.", param)
+
+
+class InvalidJson(InvalidRequest):
+    """The request body is not one JSON document that this server reads."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request body must be one JSON document in UTF-8, without duplicate keys, NaN or Infinity, "
+            "lone surrogates, numbers beyond 64 bits or nesting deeper than 32."
+        )
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body is declared as something else than JSON."""
+
+    def __init__(self) -> None:
+        super().__init__("The content type must be application/json.")
 
 
 class BodyTooLarge(InvalidRequest):

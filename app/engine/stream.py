@@ -41,6 +41,11 @@ class RequestStream:
             self._error, self._finished = error, True
             self._notify()
 
+    def take_ready(self) -> list[SequenceOutput]:
+        """The outputs that are here already, without waiting; a failure is left for the next iteration."""
+        ready, self._ready = self._ready, []
+        return ready
+
     def close(self) -> None:
         """The reader leaves: abort the request unless it has ended."""
         if not self._finished:

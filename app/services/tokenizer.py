@@ -14,6 +14,8 @@ from app.services.chat_template import ChatTemplate, Message
 from app.services.token_bytes import bytes_of_token, is_byte_level
 from app.services.tokenizer_files import TokenizerFiles, read_tokenizer_files
 
+__all__ = ["Message", "Tokenizer"]
+
 _NORMALIZATION_SHRINKS = 3
 """Unicode composition makes at most three bytes one."""
 _PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))

@@ -1,0 +1,1 @@
+"""HTTP: bodies, routes and the edge; nothing of the model."""

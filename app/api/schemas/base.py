@@ -1,0 +1,23 @@
+"""What all request bodies share: strictness, and fields that are known but must keep their neutral value."""
+
+from typing import Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
+
+
+class StrictModel(BaseModel):
+    """No conversions (`"1"` is no number, `true` is no 1) and no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+
+
+def neutral(*values: Any) -> BeforeValidator:
+    """A field that we cannot honour: null and `values` ask for nothing, all else is refused by name."""
+
+    def check(value: Any) -> Any:
+        if value is None or any(type(value) is type(known) and value == known for known in values):
+            return value
+        raise PydanticCustomError("unsupported_parameter", "unsupported")
+
+    return BeforeValidator(check)

@@ -1,0 +1,38 @@
+"""The error body, for the documentation; `app.api.error_handlers` writes it."""
+
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; `param` names the field, `code` is for programs."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorResponse(BaseModel):
+    """OpenAI's error body."""
+
+    error: ErrorDetail
+
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorResponse, "description": description}
+    for status, description in {
+        400: "The request is malformed or out of range",
+        401: "The API key is missing or wrong",
+        403: "The API key is not allowed here",
+        404: "No such model",
+        408: "The body did not arrive in time",
+        413: "The body is too large",
+        415: "The body is not JSON",
+        429: "The key's quota is used up",
+        500: "The server failed",
+        503: "The server cannot take the request now",
+        504: "The request's deadline passed before its first token",
+    }.items()
+}

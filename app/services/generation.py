@@ -1,0 +1,146 @@
+"""Generation: the sequences of one request, open in the engine, read as pieces of text."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from app.engine.client import Engine
+from app.engine.messages import SequenceOutput, SequenceTimings
+from app.engine.stream import RequestStream
+from app.errors import DeadlineExceeded
+from app.observation import Observation
+from app.services.answer import Answer, Piece
+from app.services.merge import merge
+from app.services.options import GenerationOptions
+from app.services.tokenizer import Tokenizer
+
+
+class Generation:
+    """`n` answers to each prompt of one request; answer `i` belongs to prompt `i // n`.
+
+    Reading `pieces()` to its end, or closing it, leaves nothing open in the engine; a generation that is
+    never read must be closed with `close()`.
+    """
+
+    def __init__(
+        self, answers: Sequence[Answer], n: int, prompt_tokens: int, observation: Observation
+    ) -> None:
+        self._answers = answers
+        self._n = n
+        self._observation = observation
+        self._first_tokens_at: float | None = None
+        observation.prompt_tokens = self.prompt_tokens = prompt_tokens
+        self.cached_tokens = 0
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated so far, of all answers."""
+        return sum(answer.tokens for answer in self._answers)
+
+    @property
+    def size(self) -> int:
+        """Number of answers."""
+        return len(self._answers)
+
+    async def pieces(self) -> AsyncGenerator[list[Piece], None]:
+        """What each wake-up brought, until every answer has its finish reason.
+
+        Raises:
+            DeadlineExceeded: the deadline passed before the first token.
+            EngineFailure: the engine could not finish.
+        """
+        try:
+            async with aclosing(merge([answer.stream for answer in self._answers])) as batches:
+                async for batch in batches:
+                    yield self._take(batch)
+                    if all(answer.finish_reason for answer in self._answers):
+                        return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End whatever is still running in the engine."""
+        for answer in self._answers:
+            answer.stream.close()
+        self._note_end()
+
+    def _take(self, batch: Sequence[tuple[int, SequenceOutput]]) -> list[Piece]:
+        started = time.perf_counter()
+        pieces = list[Piece]()
+        for index, output in batch:
+            self._note(index, output)
+            if (piece := self._answers[index].take(output)) is not None:
+                pieces.append(piece)
+        observation = self._observation
+        observation.detokenize = (observation.detokenize or 0.0) + time.perf_counter() - started
+        self._note_end()
+        return pieces
+
+    def _note(self, index: int, output: SequenceOutput) -> None:
+        observation = self._observation
+        if output.tokens and observation.first_token is None:
+            observation.first_token = observation.elapsed()
+        if index % self._n == 0:  # the others share the prompt with the first answer to it
+            self.cached_tokens += output.cached_tokens
+        if output.timings is not None:
+            _note_slowest(observation, output.timings)
+
+    def _note_end(self) -> None:
+        observation = self._observation
+        observation.cached_tokens = self.cached_tokens
+        observation.generated_tokens = self.completion_tokens
+        finishes = {answer.finish_reason for answer in self._answers}
+        if None not in finishes:
+            observation.finish_reason = "length" if "length" in finishes else "stop"
+            if observation.decode is None and observation.first_token is not None:
+                observation.decode = observation.elapsed() - observation.first_token
+
+
+def _note_slowest(observation: Observation, timings: SequenceTimings) -> None:
+    observation.queue = max(observation.queue or 0.0, timings.queue)
+    observation.prefill = max(observation.prefill or 0.0, timings.prefill)
+    observation.decode = max(observation.decode or 0.0, timings.decode)
+
+
+def open_generation(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    prompts: Sequence[list[int]],
+    max_tokens: Sequence[int],
+    options: GenerationOptions,
+    observation: Observation,
+    timeout: float,
+) -> Generation:
+    """Submit every sequence of a request: all of them, or none.
+
+    Args:
+        max_tokens: most tokens of each prompt's answers.
+        timeout: seconds from the request's arrival to its deadline.
+
+    Raises:
+        DeadlineExceeded: the deadline passed already.
+        Unavailable: the engine refuses.
+    """
+    remaining = timeout - observation.elapsed()
+    if remaining <= 0:
+        raise DeadlineExceeded
+    streams = list[RequestStream]()
+    try:
+        for prompt, most in zip(prompts, max_tokens, strict=True):
+            for choice in range(options.n):
+                sampling = options.sampling_of(choice, most)
+                streams.append(
+                    engine.submit(
+                        prompt,
+                        sampling=sampling,
+                        timeout=remaining,
+                        priority=options.priority,
+                        cache_salt=options.cache_salt,
+                    )
+                )
+    except BaseException:
+        for stream in streams:
+            stream.close()
+        raise
+    answers = [Answer(i, stream, tokenizer, options.stop) for i, stream in enumerate(streams)]
+    return Generation(answers, options.n, sum(map(len, prompts)), observation)
