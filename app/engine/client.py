@@ -113,6 +113,8 @@ class AsyncEngine:
         max_waiting: sequences that may wait; more are refused as `Overloaded`.
         stall_seconds: with work open and no step for so long, `making_progress` is False.
         on_failed: called with the reason when the first start is hopeless.
+        on_progress: called with each finished phase of a start.
+        on_ready: called each time an engine process is ready.
     """
 
     def __init__(
@@ -123,12 +125,16 @@ class AsyncEngine:
         max_waiting: int = 256,
         stall_seconds: float = 10.0,
         on_failed: Callable[[str], None] = lambda reason: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
+        on_ready: Callable[[Ready], None] = lambda info: None,
     ) -> None:
         self._config = config
         self._observer = observer
         self._max_waiting = max_waiting
         self._stall_seconds = stall_seconds
         self._on_failed = on_failed
+        self._on_progress = on_progress
+        self._on_ready = on_ready
         self._state = EngineState.STARTING
         self._info: Ready | None = None
         self._open: dict[int, _OpenRequest] = {}
@@ -246,13 +252,14 @@ class AsyncEngine:
             case StepOutputs():
                 self._on_step(message)
             case Progress():
-                logger.info("engine: %s took %.2f s", message.phase, message.seconds)
                 self._observer.loading(message.phase, message.seconds)
+                self._on_progress(message)
             case Ready():
                 self._info = message
                 self._observer.ready(message)
                 if self._state is not EngineState.DRAINING:
                     self._set_state(EngineState.READY)
+                self._on_ready(message)
             case Failed():
                 logger.error("engine: %s", message.message)
                 self._set_state(EngineState.FAILED)

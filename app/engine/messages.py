@@ -186,6 +186,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     dtype: str
     quantization: str
     attention: str
+    kernels: str
+    """`native` (our C++), `torch` or `bitsandbytes`: who multiplies the weights."""
     max_model_len: int
     vocab_size: int
     eos_token_ids: list[int]

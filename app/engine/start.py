@@ -70,6 +70,7 @@ def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> Ready
         dtype=str(loaded.dtype).removeprefix("torch."),
         quantization=loaded.quantization,
         attention=ATTENTION,
+        kernels=loaded.kernels,
         max_model_len=loaded.max_model_len,
         vocab_size=loaded.vocab_size,
         eos_token_ids=sorted(loaded.eos_token_ids),

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.memory import free_memory
 from app.engine.core.quantization import choose_quantization, quantization_arguments
+from app.engine.native.linear import linear_kernel, use_bf16_linears
 from app.errors import ReparteeError
 
 
@@ -24,6 +26,9 @@ class LoadedModel:
     """A model ready to run.
 
     Attributes:
+        dtype: of the weights (before quantization).
+        activation_dtype: of everything computed, and of the KV cache.
+        kernels: `native` or `torch`: who multiplies.
         kv_shapes: (kv_heads, head_dim) of each layer.
         max_model_len: longest sequence in tokens.
     """
@@ -31,8 +36,9 @@ class LoadedModel:
     model: Any
     device: torch.device
     dtype: torch.dtype
+    activation_dtype: torch.dtype
     quantization: str
-    reason: str
+    kernels: str
     kv_shapes: list[tuple[int, int]]
     max_model_len: int
     vocab_size: int
@@ -54,51 +60,61 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
     try:
         hf_config = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
         text_config = hf_config.get_text_config(decoder=True)
-        dtype = choose_dtype(config.dtype, device, getattr(text_config, "dtype", None))
+        stored = choose_dtype(config.dtype, device, getattr(text_config, "dtype", None))
         parameters = _count_parameters(config.model)
         quantization, reason = choose_quantization(config.quantization, device, parameters, free_memory(device))
-        report(f"{quantization} weights in {dtype} on {device.type} ({reason})")
         model = AutoModelForCausalLM.from_pretrained(
             config.model,
             config=hf_config,
-            dtype=dtype,
+            dtype=stored,
             device_map={"": device},
             attn_implementation=ATTENTION,
             use_safetensors=True,
             trust_remote_code=False,
-            **quantization_arguments(quantization, dtype),
+            **quantization_arguments(quantization, stored),
         )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"Cannot load the model {config.model}: {error}") from error
     model.eval().requires_grad_(False)
+    kernel = linear_kernel() if _wants_native_linears(device, stored, quantization) else None
+    if kernel is not None:
+        use_bf16_linears(model, kernel)
+    report(f"{quantization} weights in {stored} on {device.type} ({reason}), {'native' if kernel else 'torch'} kernels")
     return LoadedModel(
         model=model,
         device=device,
-        dtype=dtype,
+        dtype=stored,
+        activation_dtype=torch.float32 if kernel else stored,
         quantization=quantization,
-        reason=reason,
+        kernels="native" if kernel else "torch" if quantization == "none" else "bitsandbytes",
         kv_shapes=_kv_shapes(model),
         max_model_len=_max_model_len(config.max_model_len, text_config),
         vocab_size=text_config.vocab_size,
         eos_token_ids=_eos_token_ids(config.model, model),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=parameters or sum(parameter.numel() for parameter in model.parameters()),
         memory_bytes=model.get_memory_footprint(),
     )
 
 
 def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch.dtype:
-    """Resolve `auto`: the checkpoint's type where the device multiplies it natively, float32 otherwise."""
+    """Resolve `auto`: the checkpoint's half-precision type where the device or our kernels multiply it, else float32."""
     if requested != "auto":
         chosen: torch.dtype = getattr(torch, requested)
         return chosen
     half = checkpoint if checkpoint in (torch.bfloat16, torch.float16) else None
     if device.type == "cuda":
         return half or torch.bfloat16
-    return torch.bfloat16 if half and torch.backends.cpu.get_cpu_capability().startswith("AVX512") and _cpu_has_bf16() else torch.float32
+    if half is torch.bfloat16 and (_multiplies_bf16() or linear_kernel() is not None):
+        return torch.bfloat16
+    return torch.float32
 
 
-def _cpu_has_bf16() -> bool:
+def _multiplies_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _wants_native_linears(device: torch.device, dtype: torch.dtype, quantization: str) -> bool:
+    return device.type == "cpu" and dtype is torch.bfloat16 and quantization == "none" and not _multiplies_bf16()
 
 
 def _device(requested: str) -> torch.device:

@@ -32,7 +32,7 @@ class ModelRunner:
             loaded.kv_shapes,
             _num_blocks(loaded, config),
             config.block_size,
-            loaded.dtype,
+            loaded.activation_dtype,
             loaded.device,
         )
 
@@ -53,7 +53,7 @@ class ModelRunner:
 
 def _num_blocks(loaded: LoadedModel, config: EngineConfig) -> int:
     """Blocks of the cache: as set, or what the memory share gives, but no more than could ever be used."""
-    per_token = bytes_per_token(loaded.kv_shapes, loaded.dtype)
+    per_token = bytes_per_token(loaded.kv_shapes, loaded.activation_dtype)
     tokens = config.kv_cache_tokens
     if not tokens:
         affordable = int(free_memory(loaded.device) * config.kv_cache_memory_ratio) // per_token

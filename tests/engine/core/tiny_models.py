@@ -1,5 +1,7 @@
 """Tiny random models of each supported family, written as local safetensors checkpoints."""
 
+import atexit
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -45,10 +47,11 @@ FAMILIES: dict[str, PreTrainedConfig] = {
 
 
 @cache
-def tiny_checkpoint(family: str) -> Path:
+def tiny_checkpoint(family: str, dtype: torch.dtype = torch.float32) -> Path:
     """Directory of a random model of `family`; the same weights at each call of a process."""
     torch.manual_seed(7)
     directory = Path(mkdtemp(prefix=f"tiny-{family}-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
     model = AutoModelForCausalLM.from_config(FAMILIES[family])
-    model.to(torch.float32).save_pretrained(directory)
+    model.to(dtype).save_pretrained(directory)
     return directory

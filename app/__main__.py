@@ -1,0 +1,103 @@
+"""`python -m app`: settings, model directory, one uvicorn worker. `python -m app keys new` makes an API key."""
+
+import asyncio
+import ipaddress
+import sys
+
+from pydantic import ValidationError
+
+from app import keys
+from app.banner import show_banner, show_progress
+from app.engine.client import AsyncEngine
+from app.logs import configure_logging
+from app.main import create_app
+from app.metrics import Metrics
+from app.model_source import ModelNotAvailable, model_directory
+from app.server import Server, uvicorn_config
+from app.settings import PREFIX, Settings, UnknownSetting, load_settings
+
+_EXIT_CONFIGURATION = 2
+_EXIT_ENGINE = 3
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; returns the exit code (2: wrong configuration, 3: the engine cannot start)."""
+    if arguments[:1] == ["keys"]:
+        return keys.main(arguments[1:])
+    if arguments:
+        print("usage: python -m app [keys ...]; settings come from REPARTEE_* variables", file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    try:
+        settings = load_settings()
+        _refuse_unsafe(settings)
+        settings = settings.model_copy(
+            update={"model": str(model_directory(settings.model)), "model_name": settings.served_name}
+        )
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    except (UnknownSetting, UnsafeSetting, ModelNotAvailable) as error:
+        print(error, file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    return asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code."""
+    configure_logging(settings.log_level, settings.log_format)
+    metrics = Metrics(settings.served_name)
+    failures: list[str] = []
+
+    def on_failed(reason: str) -> None:
+        failures.append(reason)
+        server.should_exit = True
+
+    engine = AsyncEngine(
+        settings.engine_config(),
+        metrics,
+        max_waiting=settings.max_waiting,
+        on_failed=on_failed,
+        on_progress=show_progress,
+        on_ready=lambda info: show_banner(settings, info, _port(server, settings)),
+    )
+    server = Server(uvicorn_config(create_app(settings, engine, metrics), settings), engine)
+    print(f"Repartee starts with {settings.model}", file=sys.stderr, flush=True)
+    await server.serve()
+    for reason in failures:
+        print(reason, file=sys.stderr)
+    return _EXIT_ENGINE if failures else 0
+
+
+class UnsafeSetting(ValueError):
+    """A combination of settings that would leave the service open to strangers."""
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    if settings.api_keys_file or settings.allow_open or _is_loopback(settings.host):
+        return
+    raise UnsafeSetting(
+        f"{PREFIX}HOST is {settings.host}, which others can reach, and there are no API keys. Set "
+        f"{PREFIX}API_KEYS_FILE (see `python -m app keys new`), or {PREFIX}ALLOW_OPEN=true if that is meant."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _port(server: Server, settings: Settings) -> int:
+    """The port that is really listened on (it differs where the setting is 0)."""
+    for listener in getattr(server, "servers", []):
+        for socket in listener.sockets:
+            return int(socket.getsockname()[1])
+    return settings.port
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

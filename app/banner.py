@@ -1,0 +1,40 @@
+"""What the operator sees on the terminal: one line a phase while the service starts, then what is served and where."""
+
+import sys
+
+from app.engine.messages import Progress, Ready
+from app.settings import Settings
+
+_PHASES = {
+    "import": "imported PyTorch and transformers",
+    "load": "loaded the model",
+    "cache": "allocated the KV cache",
+    "warmup": "warmed up",
+}
+
+
+def show_progress(progress: Progress) -> None:
+    """Print one finished phase of the start."""
+    phase = _PHASES.get(progress.phase, progress.phase)
+    print(f"  {phase:<36}{progress.seconds:7.2f} s", file=sys.stderr, flush=True)
+
+
+def show_banner(settings: Settings, info: Ready, port: int) -> None:
+    """Print what is served and where."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{port}"
+    capacity = info.num_blocks * info.block_size
+    lines = {
+        "model": f"{settings.served_name} ({info.parameters / 1e6:.1f} M parameters)",
+        "device": f"{info.device}, {info.dtype}, quantization {info.quantization}",
+        "memory": f"{info.memory_bytes / 2**20:,.0f} MiB of weights",
+        "KV cache": f"{capacity:,} tokens, at most {info.max_model_len:,} a sequence",
+        "API": f"{url}/v1/chat/completions",
+        "docs": f"{url}/docs",
+        "metrics": f"{url}/metrics",
+        "keys": "required" if settings.api_keys_file else "none: anyone who reaches this address may use it",
+    }
+    print("\nRepartee is ready\n", file=sys.stderr)
+    for name, value in lines.items():
+        print(f"  {name:<10}{value}", file=sys.stderr)
+    print("\nCtrl-C ends it; open streams are finished first.\n", file=sys.stderr, flush=True)

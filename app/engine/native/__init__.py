@@ -1,0 +1,1 @@
+"""The native kernels: C++ source, its build, and the functions that call it."""

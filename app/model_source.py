@@ -1,0 +1,33 @@
+"""Finds the model's directory: a local path as it is, a hub id through the hub's own client."""
+
+import re
+from pathlib import Path
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
+_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+
+
+class ModelNotAvailable(Exception):
+    """No such directory, and no such model on a hub that can be reached; the message is for the operator."""
+
+
+def model_directory(model: str) -> Path:
+    """Directory of `model`, downloaded first where it is a hub id (safetensors and tokenizer files only).
+
+    Raises:
+        ModelNotAvailable: with what to do about it.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists() or not _HUB_ID.match(model):
+        raise ModelNotAvailable(f"REPARTEE_MODEL names {model}, which is neither a directory nor a hub id.")
+    from huggingface_hub import snapshot_download  # slow to import, and seldom needed
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise ModelNotAvailable(
+            f"REPARTEE_MODEL names {model}, which is no local directory and could not be fetched from the hub: {error}"
+        ) from error

@@ -1,0 +1,40 @@
+"""The uvicorn server of one replica: drains before it stops, and ends with an exit code that means something."""
+
+from types import FrameType
+
+import uvicorn
+
+from app.engine.client import AsyncEngine
+from app.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with the engine told to refuse new work as soon as a signal arrives."""
+
+    def __init__(self, config: uvicorn.Config, engine: AsyncEngine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._engine.drain()
+        super().handle_exit(sig, frame)
+
+
+def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
+    """uvicorn's side of the settings; logging is ours."""
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=round(settings.drain_seconds) or None,
+        ws="none",
+        h11_max_incomplete_event_size=16384,
+    )

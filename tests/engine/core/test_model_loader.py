@@ -1,0 +1,103 @@
+"""Loading: weight formats, what is chosen and what is refused."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from app.engine.config import EngineConfig
+from app.engine.core.engine_core import EngineCore
+from app.engine.core.model_loader import ModelLoadError, load_model
+from app.engine.core.model_runner import OutOfMemory
+from app.engine.messages import AddRequest, SamplingParams
+from app.engine.native.linear import Bf16Linear
+from tests.engine.core.tiny_models import FAMILIES, VOCABULARY, tiny_checkpoint
+
+
+def config(model: Path | str, **overrides: Any) -> EngineConfig:
+    return EngineConfig(**({"model": str(model), "device": "cpu", "kv_cache_tokens": 1024} | overrides))
+
+
+def greedy(settings: EngineConfig, prompts: list[list[int]]) -> list[list[int]]:
+    core = EngineCore(load_model(settings), settings)
+    for number, prompt in enumerate(prompts):
+        core.add(AddRequest(id=number, prompt=prompt, sampling=SamplingParams(max_tokens=12, ignore_eos=True)))
+    tokens: list[list[int]] = [[] for _ in prompts]
+    while core.has_work:
+        for output in core.step().outputs:
+            tokens[output.id] += output.tokens
+    return tokens
+
+
+def prompts() -> list[list[int]]:
+    chooser = random.Random(11)
+    return [[chooser.randrange(3, VOCABULARY) for _ in range(length)] for length in (3, 20, 41)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_native_bf16_equals_float32_on_the_same_weights(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.core.model_loader._multiplies_bf16", lambda: False)
+    checkpoint = tiny_checkpoint(family, torch.bfloat16)
+    settings = config(checkpoint)
+    loaded = load_model(settings)
+    assert (loaded.dtype, loaded.activation_dtype, loaded.kernels) == (torch.bfloat16, torch.float32, "native")
+    assert isinstance(loaded.model.lm_head, Bf16Linear)
+    reference = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    for prompt, tokens in zip(prompts(), greedy(settings, prompts()), strict=True):
+        expected = reference.generate(
+            torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
+        assert tokens == expected[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("quantization", ["bnb-nf4", "bnb-int8"])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_bitsandbytes_runs_on_the_cpu(family: str, quantization: str) -> None:
+    settings = config(tiny_checkpoint(family), quantization=quantization, dtype="float32")
+    loaded = load_model(settings)
+    assert (loaded.quantization, loaded.kernels) == (quantization, "bitsandbytes")
+    plain = load_model(config(tiny_checkpoint(family), dtype="float32", quantization="none"))
+    assert loaded.memory_bytes < plain.memory_bytes
+    assert [len(tokens) for tokens in greedy(settings, prompts())] == [12, 12, 12]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"model": "/nowhere"}, "/nowhere"),
+        ({"max_model_len": 4096}, "REPARTEE_MAX_MODEL_LEN"),
+        pytest.param(
+            {"device": "cuda"},
+            "CUDA",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
+    ],
+)
+def test_what_cannot_be_loaded_says_why(overrides: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelLoadError, match=words):
+        load_model(config(**({"model": tiny_checkpoint("llama")} | overrides)))
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint("llama"))
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError):
+        load_model(config(tmp_path))
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(tiny_checkpoint("llama")).save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelLoadError):
+        load_model(config(tmp_path))
+
+
+def test_a_cache_smaller_than_one_sequence_says_what_to_change() -> None:
+    settings = config(tiny_checkpoint("llama"), kv_cache_tokens=64)
+    with pytest.raises(OutOfMemory, match="REPARTEE_MAX_MODEL_LEN"):
+        EngineCore(load_model(settings), settings)
