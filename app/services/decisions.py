@@ -1,0 +1,202 @@
+"""Answers questions about texts with probabilities: each is one engine request that ends at prefill."""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.engine.client import Engine
+from app.engine.messages import SequenceTimings
+from app.engine.stream import RequestStream
+from app.errors import ContextLengthExceeded, InvalidRequest, SequenceFailed
+from app.observation import Observation
+from app.services.chat_template import Message
+from app.services.decision_prompts import DecisionPrompts
+from app.services.label_scores import label_mass, softmax
+from app.services.questions import Label, Question
+from app.services.tokenizer import Tokenizer
+from app.settings import Settings
+
+MOST_CHARACTERS_PER_TOKEN = 64
+"""Text longer than this many characters for each token of context is refused without being tokenized."""
+INLINE_CHARACTERS = 4_000
+"""Up to so much text is tokenized on the event loop: less than a thread hop costs at the tail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question about one text; `param` is the request field that the text came from."""
+
+    question: Question
+    text: str
+    param: str = "input"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The answer to one query.
+
+    Attributes:
+        scores: log-probability of each label after the prompt.
+        probabilities: the scores over the label set, tempered and normalised to 1.
+        label_mass: probability of all labels together before that, 0 to 1.
+        prompt_tokens, cached_tokens: length of the prompt, and how much of it the prefix cache served.
+    """
+
+    scores: list[float]
+    probabilities: list[float]
+    label_mass: float
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    prompt: list[int]
+    labels: list[list[int]]
+
+
+class DecisionService:
+    """Puts questions to the engine and reads label scores as probabilities.
+
+    Args:
+        engine: scores the labels.
+        tokenizer: text to token ids, those of the labels included.
+        settings: bounds and the default deadline.
+        prompts: the model's prompt forms.
+    """
+
+    def __init__(
+        self, engine: Engine, tokenizer: Tokenizer, settings: Settings, prompts: DecisionPrompts
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._settings = settings
+        self._prompts = prompts
+        self._turn_end = turn_end(tokenizer)
+
+    @property
+    def max_labels(self) -> int:
+        """Most labels of one question."""
+        return self._settings.max_labels
+
+    def yes_no(self, yes: str | None = None, no: str | None = None) -> tuple[Label, Label]:
+        """The model's labels of a yes/no question, with what they mean here."""
+        return Label(self._prompts.true, yes or None), Label(self._prompts.false, no or None)
+
+    async def judge(
+        self,
+        queries: Sequence[Query],
+        observation: Observation,
+        *,
+        timeout: float | None = None,
+        cache_salt: str = "",
+    ) -> list[Judgement]:
+        """Answer all queries, submitted at once so that they share batches and prefixes.
+
+        Args:
+            timeout: seconds to the deadline; None takes the server's default.
+            cache_salt: queries share cached prefixes only under equal salts.
+
+        Raises:
+            InvalidRequest: a text is empty, or the queries are more than the queue can ever hold.
+            ContextLengthExceeded: a prompt does not fit.
+            Unavailable, DeadlineExceeded, EngineFailure: as the engine says; no query is left running.
+        """
+        self._check(queries)
+        started = time.perf_counter()
+        encoded = await self._encode(queries)
+        observation.tokenize = time.perf_counter() - started
+        observation.prompt_tokens = sum(len(item.prompt) for item in encoded)
+        deadline = self._settings.request_timeout_seconds if timeout is None else timeout
+        streams: list[RequestStream] = []
+        try:
+            for item in encoded:
+                stream = self._engine.submit(
+                    item.prompt, labels=item.labels, timeout=deadline, cache_salt=cache_salt
+                )
+                streams.append(stream)
+            # Each stream keeps its outputs until they are read, so reading in order loses no time.
+            judgements = [
+                await self._read(stream, item, observation)
+                for stream, item in zip(streams, encoded, strict=True)
+            ]
+        finally:
+            for stream in streams:
+                stream.close()
+        observation.finish_reason = "stop"
+        return judgements
+
+    def _check(self, queries: Sequence[Query]) -> None:
+        if len(queries) > self._settings.max_waiting:
+            raise InvalidRequest(
+                "The request asks more questions at once than this server takes.", queries[0].param
+            )
+        limit = self._context()
+        for query in queries:
+            if not query.text.strip():
+                raise InvalidRequest("The text must not be empty.", query.param)
+            if limit and len(query.text) > limit * MOST_CHARACTERS_PER_TOKEN:
+                raise ContextLengthExceeded(limit, query.param)
+
+    def _context(self) -> int:
+        """Longest sequence in tokens; 0 while it is not known (the engine then refuses anyway)."""
+        return self._engine.info.max_model_len if self._engine.info else 0
+
+    async def _encode(self, queries: Sequence[Query]) -> list[_Encoded]:
+        prompts = [self._prompts.messages(query.question, query.text) for query in queries]
+        size = sum(len(message.content) for messages in prompts for message in messages)
+        if size <= INLINE_CHARACTERS:
+            return self._encode_all(queries, prompts)
+        return await asyncio.to_thread(self._encode_all, queries, prompts)
+
+    def _encode_all(self, queries: Sequence[Query], prompts: Sequence[list[Message]]) -> list[_Encoded]:
+        return [self._encode_one(query, messages) for query, messages in zip(queries, prompts, strict=True)]
+
+    def _encode_one(self, query: Query, messages: list[Message]) -> _Encoded:
+        prompt = self._tokenizer.encode_prompt(messages)
+        labels = [[*self._tokenizer.encode(label.text), self._turn_end] for label in query.question.labels]
+        limit = self._context()
+        if limit and len(prompt) + max(len(ids) for ids in labels) > limit:
+            raise ContextLengthExceeded(limit, query.param)
+        if len({tuple(ids) for ids in labels}) < len(labels):
+            raise InvalidRequest("Two labels are the same to this model.", "labels")
+        return _Encoded(prompt, labels)
+
+    async def _read(self, stream: RequestStream, item: _Encoded, observation: Observation) -> Judgement:
+        scores: list[float] = []
+        cached = 0
+        async for output in stream:
+            scores = output.label_scores or scores
+            cached += output.cached_tokens
+            if output.timings is not None:
+                _note_stages(observation, output.timings)
+        if len(scores) != len(item.labels) or not all(math.isfinite(score) for score in scores):
+            raise SequenceFailed
+        observation.cached_tokens += cached
+        return Judgement(
+            scores=scores,
+            probabilities=softmax(scores, self._prompts.temperature),
+            label_mass=label_mass(scores),
+            prompt_tokens=len(item.prompt),
+            cached_tokens=cached,
+        )
+
+
+def turn_end(tokenizer: Tokenizer) -> int:
+    """The token that ends an assistant's turn in the model's chat template.
+
+    Models list several end tokens; they learned the one that the template itself writes after an answer.
+    """
+    asked = Message(role="user", content="a")
+    turns = [asked, Message(role="assistant", content="b"), asked]
+    answer = tokenizer.encode_prompt(turns)[len(tokenizer.encode_prompt([asked])) :]
+    ends = tokenizer.eos_token_ids
+    return next((token for token in answer if token in ends), ends[0])
+
+
+def _note_stages(observation: Observation, timings: SequenceTimings) -> None:
+    """Keep the slowest query's stages."""
+    observation.queue = max(observation.queue or 0.0, timings.queue)
+    observation.prefill = max(observation.prefill or 0.0, timings.prefill)

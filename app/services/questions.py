@@ -1,0 +1,69 @@
+"""A question to the model: its labels, and what makes a set of labels valid."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from app.errors import InvalidRequest
+
+MAX_LABEL_CHARACTERS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One possible answer; `text` is what the model is scored on."""
+
+    text: str
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about a text.
+
+    Attributes:
+        form: which prompt form asks it.
+        labels: the possible answers.
+        instructions: what to decide, in the client's words; None takes the model's default task.
+        subject: the label that a `multi_label` question is about.
+    """
+
+    form: Literal["choice", "predicate", "multi_label"]
+    labels: tuple[Label, ...]
+    instructions: str | None = None
+    subject: Label | None = None
+
+
+def checked_labels(labels: Sequence[Label], param: str, *, least: int, most: int) -> tuple[Label, ...]:
+    """The labels in NFC and without outer white space.
+
+    Args:
+        param: the request field that they came from.
+        least, most: bounds of their number.
+
+    Raises:
+        InvalidRequest: too few or too many; one is blank, too long, or holds a line break or another control
+            character; two are the same.
+    """
+    if not least <= len(labels) <= most:
+        raise InvalidRequest(f"The number of labels must be from {least} to {most}.", param)
+    clean = tuple(Label(_normalised(label.text), label.description or None) for label in labels)
+    for label in clean:
+        _check_text(label.text, param)
+    if len({label.text for label in clean}) < len(clean):
+        raise InvalidRequest("Labels must differ from each other.", param)
+    return clean
+
+
+def _normalised(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def _check_text(text: str, param: str) -> None:
+    if not text:
+        raise InvalidRequest("A label must not be blank.", param)
+    if len(text) > MAX_LABEL_CHARACTERS:
+        raise InvalidRequest(f"A label must have at most {MAX_LABEL_CHARACTERS} characters.", param)
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text):
+        raise InvalidRequest("A label must not contain line breaks or control characters.", param)

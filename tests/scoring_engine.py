@@ -1,0 +1,84 @@
+"""An engine that only scores labels, each by its own tokens alone, and answers at once."""
+
+from app.engine.client import EngineState
+from app.engine.messages import (
+    FinishReason,
+    Ready,
+    SamplingParams,
+    SequenceOutput,
+    SequenceTimings,
+)
+from app.engine.stream import RequestStream
+from app.errors import Overloaded
+
+READY = Ready(
+    model="toy",
+    device="cpu",
+    dtype="float32",
+    quantization="none",
+    attention="paged",
+    kernels="torch",
+    max_model_len=512,
+    vocab_size=400,
+    eos_token_ids=[2, 0],
+    block_size=16,
+    num_blocks=8,
+    parameters=1000,
+    memory_bytes=4000,
+    torch="2.13.0",
+)
+
+
+def score(label: list[int]) -> float:
+    """A log-probability that depends on nothing but the label's tokens."""
+    return -3.0 - sum((place + 1) * token for place, token in enumerate(label)) % 97 / 25
+
+
+class ScoringEngine:
+    """Stands in for the engine.
+
+    Args:
+        room: submissions taken before it says `Overloaded`.
+        hold: never answer.
+        scores: answer this instead.
+    """
+
+    def __init__(self, *, room: int = 1000, hold: bool = False, scores: list[float] | None = None) -> None:
+        self.state = EngineState.READY
+        self.info: Ready | None = READY
+        self.making_progress = True
+        self.prompts: list[list[int]] = []
+        self.labels: list[list[list[int]]] = []
+        self.salts: list[str] = []
+        self.timeouts: list[float | None] = []
+        self.aborted: list[int] = []
+        self._room, self._hold, self._scores = room, hold, scores
+
+    def submit(
+        self,
+        prompt: list[int],
+        *,
+        sampling: SamplingParams = SamplingParams(),  # noqa: B008
+        labels: list[list[int]] = [],  # noqa: B006
+        timeout: float | None = None,
+        priority: int = 0,
+        cache_salt: str = "",
+    ) -> RequestStream:
+        if len(self.prompts) >= self._room:
+            raise Overloaded(1.0)
+        self.prompts.append(prompt)
+        self.labels.append(labels)
+        self.salts.append(cache_salt)
+        self.timeouts.append(timeout)
+        stream = RequestStream(len(self.prompts), self.aborted.append)
+        if not self._hold:
+            stream.feed(
+                SequenceOutput(
+                    id=stream.id,
+                    label_scores=self._scores or [score(label) for label in labels],
+                    cached_tokens=3,
+                    finish_reason=FinishReason.STOP,
+                    timings=SequenceTimings(0.001, 0.002, 0.0),
+                )
+            )
+        return stream
