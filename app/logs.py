@@ -1,0 +1,111 @@
+"""Log lines (JSON or text) with the request id in context, written by a thread of their own."""
+
+import copy
+import json
+import logging
+import queue
+import re
+import sys
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any, Literal, TextIO
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+QUEUE_RECORDS = 10_000
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def escape(text: str) -> str:
+    """Text with its control characters written as escapes, so that it cannot begin a line of its own."""
+    return CONTROL_CHARACTERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def record_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """What one line says, in order; `extra={"fields": {...}}` adds fields, `exc_info` adds `exception`."""
+    fields: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    if identifier := getattr(record, "request_id", ""):
+        fields["request_id"] = identifier
+    fields |= getattr(record, "fields", {})
+    if record.exc_text:
+        fields["exception"] = record.exc_text
+    return fields
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, in ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return json.dumps(record_fields(record), default=str)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people: time, level, message, then the fields as `name=value`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        fields = record_fields(record)
+        head = f"{fields.pop('time')} {fields.pop('level'):7} {fields.pop('logger')}: {fields.pop('message')}"
+        tail = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        return escape(f"{head} {tail}".rstrip())
+
+
+class ContextQueueHandler(QueueHandler):
+    """Hands records to the writing thread; drops them, counted in `dropped`, while the sink is too slow."""
+
+    def __init__(self, records: "queue.Queue[logging.LogRecord]") -> None:
+        super().__init__(records)
+        self.dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """A copy that holds only text: arguments and exceptions may change or hold frames alive."""
+        ready = copy.copy(record)
+        ready.msg, ready.args = record.getMessage(), None
+        ready.request_id = request_id.get()
+        if record.exc_info:
+            ready.exc_text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        ready.exc_info = ready.stack_info = None
+        return ready
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue a record without ever waiting."""
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.dropped += 1
+
+
+class _QuietStreamHandler(logging.StreamHandler[TextIO]):
+    """A full disk or a closed pipe loses log lines and nothing else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+def configure_logging(
+    level: str, form: Literal["auto", "text", "json"] = "auto", stream: TextIO | None = None
+) -> QueueListener:
+    """Send all logging through one thread to a stream (standard error by default).
+
+    Returns:
+        The running listener; its `stop()` writes what is queued and ends the thread.
+    """
+    sink = stream or sys.stderr
+    text = form == "text" or (form == "auto" and sink.isatty())
+    writer = _QuietStreamHandler(sink)
+    writer.setFormatter(TextFormatter() if text else JsonFormatter())
+    records: queue.Queue[logging.LogRecord] = queue.Queue(QUEUE_RECORDS)
+    logging.basicConfig(level=level.upper(), handlers=[ContextQueueHandler(records)], force=True)
+    access = logging.getLogger("uvicorn.access")
+    access.disabled = True
+    listener = QueueListener(records, writer)
+    listener.start()
+    return listener
