@@ -1,0 +1,201 @@
+"""Pure ASGI around every request: its id, its observation, its HTTP metrics and its one access line."""
+
+import logging
+import re
+import secrets
+import traceback
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.error_handlers import observed_code, render_error
+from app.errors import EngineFailure, ReparteeError
+from app.logs import request_id
+from app.metrics import Metrics
+from app.observation import Observation, Outcome, Task
+
+logger = logging.getLogger(__name__)
+access_logger = logging.getLogger("app.access")
+
+CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+TASK_OF_PATH: dict[str, Task] = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completion",
+    "/v1/decisions": "decision",
+    "/v1/systemone": "decision",
+    "/v1/classify": "decision",
+}
+CLIENT_CLOSED_REQUEST = 499
+
+
+class RequestContextMiddleware:
+    """The outermost layer: what passes through it is counted, timed and logged exactly once.
+
+    It stamps `x-request-id`, echoes a well-formed one of the client's as `x-client-request-id`, keeps an
+    `Observation` in `scope["state"]["observation"]`, and turns what nobody else caught into a plain 500.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event; only HTTP requests are observed."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        exchange = _Exchange(scope, receive, send)
+        token = request_id.set(exchange.observation.request_id)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except Exception as error:
+            await exchange.rescue(error)
+        except BaseException:
+            exchange.gone = True
+            raise
+        finally:
+            self._record(scope, exchange)
+            request_id.reset(token)
+
+    def _record(self, scope: Scope, exchange: "_Exchange") -> None:
+        observation = exchange.conclude()
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.http(route, scope["method"], exchange.status)
+        if observation.task is not None:
+            if observation.outcome == "rejected":
+                self._metrics.rejected(
+                    observation.task, rejection_reason(exchange.status, observation.error_code)
+                )
+            self._metrics.observe_request(observation)
+        access_logger.info("request", extra={"fields": access_fields(route, scope["method"], exchange)})
+
+
+class _Exchange:
+    """One request and its response, as they pass by."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.observation = Observation("req_" + secrets.token_hex(16), task=TASK_OF_PATH.get(scope["path"]))
+        scope.setdefault("state", {})["observation"] = self.observation
+        client_id = Headers(scope=scope).get("x-request-id", "")
+        self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
+        self.status = 500
+        self.started = self.complete = self.gone = False
+        self._receive, self._send = receive, send
+
+    async def receive(self) -> Message:
+        """Pass a message of the client on, and notice that it left."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self.complete:
+            self.gone = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message to the client on, the first with our headers."""
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            self._stamp(MutableHeaders(scope=message))
+        try:
+            await self._send(message)
+        except OSError:
+            self.gone = True
+            raise
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete = True
+
+    def _stamp(self, headers: MutableHeaders) -> None:
+        headers["x-request-id"] = self.observation.request_id
+        if self.client_id:
+            headers["x-client-request-id"] = self.client_id
+        if self.observation.task is not None:
+            headers["openai-processing-ms"] = str(round(self.observation.elapsed() * 1000))
+        if timing := server_timing(self.observation):
+            headers["server-timing"] = timing
+
+    async def rescue(self, error: Exception) -> None:
+        """Answer 500 where nothing was sent yet; otherwise the server cuts the connection.
+
+        The log gets where it happened and not the message, which may quote the request.
+        """
+        if isinstance(error, OSError) and self.gone:
+            return
+        self.observation.outcome = "error"
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        logger.error("unhandled error", extra={"fields": {"type": type(error).__name__, "frames": frames}})
+        if not self.started:
+            failure = EngineFailure("The server failed on this request.")
+            await send_error(self.send, failure, self.observation)
+
+    def conclude(self) -> Observation:
+        """The observation with its end: total seconds and outcome."""
+        observation = self.observation
+        observation.total = observation.elapsed()
+        if self.gone and not self.complete:
+            observation.outcome = "cancelled"
+        elif observation.outcome == "ok":
+            observation.outcome = outcome_of(self.status)
+        if observation.outcome == "cancelled":
+            self.status = CLIENT_CLOSED_REQUEST
+        return observation
+
+
+async def send_error(
+    send: Send, error: ReparteeError, observation: Observation, extra: dict[str, str] | None = None
+) -> None:
+    """Answer with an error from outside the application: the same body and headers as from inside."""
+    observation.error_code = observed_code(error)
+    status, headers, body = render_error(error, observation.request_id)
+    raw = Headers({**headers, **(extra or {}), "content-length": str(len(body))}).raw
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def outcome_of(status: int) -> Outcome:
+    """How a request ended, from the status that the client saw."""
+    if status == CLIENT_CLOSED_REQUEST:
+        return "cancelled"
+    if status == 504:
+        return "timeout"
+    if status == 503 or 400 <= status < 500:
+        return "rejected"
+    return "error" if status >= 500 else "ok"
+
+
+def rejection_reason(status: int, code: str | None) -> str:
+    """Why a request was refused, as a label of the rejections counter."""
+    if status == 503:
+        return {"server_is_overloaded": "queue_full", "shutting_down": "draining"}.get(
+            code or "", "not_ready"
+        )
+    by_status = {401: "unauthorized", 403: "unauthorized", 413: "too_large", 429: "rate_limited"}
+    return by_status.get(status, "invalid")
+
+
+def server_timing(observation: Observation) -> str:
+    """The stages known so far as a `Server-Timing` value in milliseconds; empty when there are none."""
+    timings = observation.timings()
+    stages = ("tokenize", "queue", "prefill", "decode")
+    return ", ".join(f"{name};dur={timings[f'{name}_ms']}" for name in stages if f"{name}_ms" in timings)
+
+
+def access_fields(route: str, method: str, exchange: _Exchange) -> dict[str, object]:
+    """One audit line: ids, route, status, amounts and milliseconds; nothing that a client wrote."""
+    observation = exchange.observation
+    fields: dict[str, object] = {
+        "client_request_id": exchange.client_id,
+        "route": route,
+        "method": method if method.isalpha() and len(method) <= 16 else "other",
+        "status": exchange.status,
+        "outcome": observation.outcome,
+        "error_code": observation.error_code,
+        "tenant": observation.tenant,
+        "key_id": observation.key_id,
+    }
+    if observation.task is not None:
+        fields |= {
+            "task": observation.task,
+            "stream": observation.stream,
+            "finish_reason": observation.finish_reason,
+            "prompt_tokens": observation.prompt_tokens,
+            "cached_tokens": observation.cached_tokens,
+            "generated_tokens": observation.generated_tokens,
+        }
+    return fields | observation.timings()
