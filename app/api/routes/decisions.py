@@ -1,0 +1,128 @@
+"""The three shapes of a decision over HTTP: decisions, systemone and classify."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from app.api.disconnect import until_disconnect
+from app.api.schemas.classify import ClassifyRequest, ClassifyResponse
+from app.api.schemas.decisions import DecisionsRequest, DecisionsResponse, DecisionsUsage
+from app.api.schemas.systemone import SystemOneRequest, SystemOneResponse, SystemOneUsage
+from app.api.strict_json import StrictJsonRoute
+from app.errors import InvalidRequest, ModelNotFound, UnsupportedParameter
+from app.services.decisions import DecisionService, Judgement, Query
+from app.settings import Settings
+
+router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute)
+
+
+class DecisionCall:
+    """What the three shapes share: the service, its bounds, and the caller's deadline and cache salt."""
+
+    def __init__(self, request: Request) -> None:
+        services = request.app.state.services
+        self._request = request
+        self._settings: Settings = services.settings
+        self.service: DecisionService = services.decisions
+
+    @property
+    def model(self) -> str:
+        """The served model's name."""
+        return self._settings.served_name
+
+    def check(self, model: str, *, texts: int = 1, questions: int = 1) -> None:
+        """Refuse another model, and more texts or questions than one request may hold.
+
+        Raises:
+            ModelNotFound, InvalidRequest: as said.
+        """
+        if model != self.model:
+            raise ModelNotFound
+        if texts > self._settings.max_inputs:
+            raise InvalidRequest(f"At most {self._settings.max_inputs} texts fit in one request.", "input")
+        if questions > self._settings.max_questions:
+            raise InvalidRequest(
+                f"At most {self._settings.max_questions} questions fit in one request.", "questions"
+            )
+
+    async def judge(self, queries: Sequence[Query], cache_key: str | None = None) -> list[Judgement]:
+        """Answer the queries unless the client leaves first."""
+        state = self._request.state
+        salt = state.principal.tenant if cache_key is None else f"{state.principal.tenant}\0{cache_key}"
+        work = self.service.judge(
+            queries, state.observation, timeout=_deadline(self._request), cache_salt=salt
+        )
+        return await until_disconnect(self._request, work)
+
+
+Call = Annotated[DecisionCall, Depends(DecisionCall)]
+
+
+def _deadline(request: Request) -> float | None:
+    """Seconds that the client allows; None when it says nothing."""
+    value = request.headers.get("x-request-timeout-ms")
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) <= 9 and int(value) > 0):
+        raise InvalidRequest(
+            "The deadline must be a whole number of milliseconds above 0.", "x-request-timeout-ms"
+        )
+    return int(value) / 1000
+
+
+@router.post("/v1/decisions")
+async def decide(body: DecisionsRequest, call: Call) -> DecisionsResponse:
+    """Typed questions about one input, each answered with probabilities in one forward pass."""
+    call.check(body.model, questions=len(body.questions))
+    text = body.text
+    queries = [
+        Query(question.question(call.service, f"questions.{index}"), text)
+        for index, question in enumerate(body.questions)
+    ]
+    judgements = await call.judge(queries, body.prompt_cache_key)
+    answers = [
+        question.answer(judgement) for question, judgement in zip(body.questions, judgements, strict=True)
+    ]
+    return DecisionsResponse(model=call.model, answers=answers, usage=DecisionsUsage.of(judgements))
+
+
+@router.post("/v1/systemone")
+async def system_one(body: SystemOneRequest, call: Call) -> SystemOneResponse:
+    """Questions about one state, answered under their ids."""
+    call.check(body.model, questions=len(body.questions))
+    text = body.text
+    queries = [
+        Query(question.question(call.service, "questions"), text, "state")
+        for question in body.questions.values()
+    ]
+    judgements = await call.judge(queries)
+    answers = {
+        name: question.answer(judgement)
+        for (name, question), judgement in zip(body.questions.items(), judgements, strict=True)
+    }
+    tokens = sum(judgement.prompt_tokens for judgement in judgements)
+    return SystemOneResponse(model=call.model, answers=answers, usage=SystemOneUsage(input_tokens=tokens))
+
+
+@router.post("/v1/classify")
+async def classify(body: ClassifyRequest, call: Call) -> ClassifyResponse:
+    """One or many texts against one list of labels."""
+    texts = body.texts
+    call.check(body.model, texts=len(texts))
+    if body.task is not None:
+        raise UnsupportedParameter("task")
+    questions = body.questions(call.service)
+    queries = [Query(question, text) for text in texts for question in questions]
+    judgements = await call.judge(queries)
+    width = len(questions)
+    data = [
+        body.result(index, judgements[index * width : (index + 1) * width]) for index in range(len(texts))
+    ]
+    return ClassifyResponse(
+        id="classify-" + secrets.token_hex(12),
+        model=call.model,
+        data=data,
+        usage=DecisionsUsage.of(judgements),
+    )

@@ -1,0 +1,150 @@
+"""Bodies of `POST /v1/systemone`: questions and answers keyed by the caller's ids."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+
+from app.api.schemas.base import StrictModel
+from app.services.decisions import DecisionService, Judgement
+from app.services.label_scores import choice_confidence, expected_level, score_confidence
+from app.services.questions import Label, Question, checked_labels
+
+Instructions = Annotated[str, Field(min_length=1, pattern=r"\S")]
+
+
+class ChoiceResult(StrictModel):
+    """The likeliest option."""
+
+    type: Literal["choice"] = "choice"
+    choice: str
+    confidence: float
+    probabilities: dict[str, float]
+    label_mass: float
+
+
+class ScoreResult(StrictModel):
+    """The expected level index; `legend` and `probabilities` are keyed by index."""
+
+    type: Literal["score"] = "score"
+    score: float
+    confidence: float
+    legend: dict[str, str]
+    probabilities: dict[str, float]
+    label_mass: float
+
+
+class NoulResult(StrictModel):
+    """Probability of true."""
+
+    type: Literal["noul"] = "noul"
+    noul: float
+    label_mass: float
+
+
+class ChoiceQuery(StrictModel):
+    """Which of these options?"""
+
+    type: Literal["choice"]
+    instructions: Instructions | None = None
+    criteria: dict[str, str | None]
+
+    def question(self, service: DecisionService, param: str) -> Question:
+        """The question to the model."""
+        labels = [Label(option, description) for option, description in self.criteria.items()]
+        checked = checked_labels(labels, f"{param}.criteria", least=2, most=service.max_labels)
+        return Question("choice", checked, self.instructions)
+
+    def answer(self, judgement: Judgement) -> ChoiceResult:
+        """The answer in the API's shape."""
+        probabilities = dict(zip(self.criteria, judgement.probabilities, strict=True))
+        return ChoiceResult(
+            choice=max(probabilities, key=probabilities.__getitem__),
+            confidence=choice_confidence(judgement.probabilities),
+            probabilities=probabilities,
+            label_mass=judgement.label_mass,
+        )
+
+
+class ScoreQuery(StrictModel):
+    """Which of these levels, lowest first?"""
+
+    type: Literal["score"]
+    instructions: Instructions | None = None
+    criteria: list[str]
+
+    def question(self, service: DecisionService, param: str) -> Question:
+        """The question to the model."""
+        labels = [Label(level) for level in self.criteria]
+        checked = checked_labels(labels, f"{param}.criteria", least=2, most=service.max_labels)
+        return Question("choice", checked, self.instructions)
+
+    def answer(self, judgement: Judgement) -> ScoreResult:
+        """The answer in the API's shape."""
+        return ScoreResult(
+            score=expected_level(judgement.probabilities),
+            confidence=score_confidence(judgement.probabilities),
+            legend={str(index): level for index, level in enumerate(self.criteria)},
+            probabilities={str(index): value for index, value in enumerate(judgement.probabilities)},
+            label_mass=judgement.label_mass,
+        )
+
+
+class NoulQuery(StrictModel):
+    """True or false?"""
+
+    type: Literal["noul"]
+    instructions: Instructions | None = None
+    criteria: dict[Literal["true", "false"], str | None] | None = None
+
+    def question(self, service: DecisionService, param: str) -> Question:
+        """The question to the model."""
+        criteria = self.criteria or {}
+        return Question(
+            "predicate", service.yes_no(criteria.get("true"), criteria.get("false")), self.instructions
+        )
+
+    def answer(self, judgement: Judgement) -> NoulResult:
+        """The answer in the API's shape."""
+        return NoulResult(noul=judgement.probabilities[0], label_mass=judgement.label_mass)
+
+
+AnyQuery = Annotated[ChoiceQuery | ScoreQuery | NoulQuery, Field(discriminator="type")]
+
+
+def _nameless(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate without telling where: the places below are the caller's own ids and options."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise ValueError from error
+
+
+class SystemOneRequest(StrictModel):
+    """Questions about one state: a text, or JSON that the model reads as text."""
+
+    model: str
+    state: str | dict[str, Any] | list[Any]
+    questions: Annotated[
+        dict[Annotated[str, Field(max_length=128)], AnyQuery], Field(min_length=1), WrapValidator(_nameless)
+    ]
+
+    @property
+    def text(self) -> str:
+        """The state as text."""
+        return self.state if isinstance(self.state, str) else json.dumps(self.state, ensure_ascii=False)
+
+
+class SystemOneUsage(StrictModel):
+    """Tokens of all prompts; nothing is generated."""
+
+    input_tokens: int
+    output_tokens: int = 0
+
+
+class SystemOneResponse(StrictModel):
+    """Answers under the ids of their questions."""
+
+    model: str
+    answers: dict[str, ChoiceResult | ScoreResult | NoulResult]
+    usage: SystemOneUsage
