@@ -1,0 +1,73 @@
+import pytest
+
+from app.api.quotas import Quota
+from app.errors import QuotaExceeded
+from app.keys import KeyEntry
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def quota(clock: Clock, **limits: float) -> Quota:
+    return Quota(KeyEntry(id="k", sha256="0" * 64, tenant="t", **limits), clock)  # type: ignore[arg-type]
+
+
+def test_requests_per_second(clock: Clock) -> None:
+    limited = quota(clock, requests_per_second=2)
+    for _ in range(2):
+        limited.admit()
+    with pytest.raises(QuotaExceeded) as caught:
+        limited.admit()
+    assert caught.value.retry_after == pytest.approx(0.5)
+    clock.now += 0.5
+    limited.admit()
+
+
+def test_less_than_one_request_a_second(clock: Clock) -> None:
+    limited = quota(clock, requests_per_second=0.5)
+    limited.admit()
+    with pytest.raises(QuotaExceeded) as caught:
+        limited.admit()
+    assert caught.value.retry_after == pytest.approx(2.0)
+
+
+def test_concurrency_is_given_back(clock: Clock) -> None:
+    limited = quota(clock, concurrency=1)
+    limited.admit()
+    with pytest.raises(QuotaExceeded):
+        limited.admit()
+    limited.release(0)
+    limited.admit()
+
+
+def test_tokens_are_charged_afterwards_and_debt_is_refused(clock: Clock) -> None:
+    limited = quota(clock, tokens_per_minute=60)
+    limited.admit()
+    limited.release(90)
+    with pytest.raises(QuotaExceeded) as caught:
+        limited.admit()
+    assert caught.value.retry_after == pytest.approx(31.0)
+    clock.now += 31
+    limited.admit()
+
+
+def test_headers_tell_only_the_limits_there_are(clock: Clock) -> None:
+    limited = quota(clock, requests_per_second=4)
+    limited.admit()
+    assert limited.headers() == {
+        "x-ratelimit-limit-requests": "4",
+        "x-ratelimit-remaining-requests": "3",
+        "x-ratelimit-reset-requests": "0.250s",
+    }
+    assert quota(clock, concurrency=1).headers() == {}
+    assert "x-ratelimit-limit-tokens" in quota(clock, tokens_per_minute=5).headers()

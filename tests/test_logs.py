@@ -1,0 +1,92 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+from logging.handlers import QueueListener
+from queue import Queue
+
+import pytest
+
+from app.logs import ContextQueueHandler, configure_logging, request_id
+
+
+@pytest.fixture(autouse=True)
+def root_handlers() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def written(listener: QueueListener, stream: io.StringIO) -> list[str]:
+    listener.stop()
+    return stream.getvalue().splitlines()
+
+
+def test_json_lines_hold_context_and_fields() -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", "json", stream)
+    token = request_id.set("req_1")
+    logging.getLogger("app.x").info("hello %d", 7, extra={"fields": {"tokens": 3}})
+    request_id.reset(token)
+    logging.getLogger("app.x").debug("too quiet")
+    logging.getLogger("app.x").warning("outside")
+    first, second = map(json.loads, written(listener, stream))
+    assert (first["level"], first["logger"], first["message"]) == ("info", "app.x", "hello 7")
+    assert (first["request_id"], first["tokens"]) == ("req_1", 3)
+    assert "request_id" not in second
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_control_characters_cannot_forge_a_line(form: str) -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", form, stream)  # type: ignore[arg-type]
+    evil = "a\nb\rc\x1b[31m\u2028\u0085\ud800"
+    logging.getLogger("x").info("%s", evil, extra={"fields": {"field": evil}})
+    (line,) = written(listener, stream)
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_exception_is_one_field_of_one_line(form: str) -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", form, stream)  # type: ignore[arg-type]
+    try:
+        raise ValueError("broken\npipe")
+    except ValueError:
+        logging.getLogger("x").exception("failed")
+    (line,) = written(listener, stream)
+    assert "Traceback" in line
+    if form == "json":
+        assert json.loads(line)["exception"].endswith("ValueError: broken\npipe")
+
+
+def test_auto_is_json_where_there_is_no_terminal() -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", "auto", stream)
+    logging.getLogger("x").info("hello")
+    assert json.loads(written(listener, stream)[0])["message"] == "hello"
+
+
+def test_a_full_queue_drops_and_counts_instead_of_waiting() -> None:
+    handler = ContextQueueHandler(Queue(1))
+    record = logging.LogRecord("x", logging.INFO, __file__, 1, "hello", None, None)
+    for _ in range(3):
+        handler.emit(record)
+    assert handler.dropped == 2
+
+
+def test_a_broken_sink_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", "json", stream)
+    stream.close()
+    logging.getLogger("x").info("lost")
+    listener.stop()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_uvicorn_writes_no_access_lines_of_its_own() -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", "json", stream)
+    logging.getLogger("uvicorn.access").info("GET /secret")
+    assert written(listener, stream) == []
