@@ -1,10 +1,8 @@
 """The one table from errors to HTTP: status, OpenAI's type and code, headers and body."""
 
 import json
-import logging
 import math
 import re
-import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app import errors
-
-logger = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"[a-z][a-z_]{0,40}")
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "list", "dict"})
@@ -151,21 +147,13 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     return _answer(request, error.status_code, body, error.headers)
 
 
-async def _on_unexpected_error(request: Request, error: Exception) -> Response:
-    # Where it happened, and not the message, which may quote the request.
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("unhandled error", extra={"fields": {"type": type(error).__name__, "frames": frames}})
-    return await _on_domain_error(request, errors.EngineFailure("The server failed on this request."))
-
-
 async def _on_disconnect(request: Request, error: Exception) -> Response:
     return Response(status_code=_CLIENT_CLOSED_REQUEST)
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Answer every failure inside the application in OpenAI's shape."""
+    """Answer every expected failure in OpenAI's shape; the outermost middleware answers the others."""
     app.add_exception_handler(errors.ReparteeError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_schema_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    app.add_exception_handler(Exception, _on_unexpected_error)

@@ -42,6 +42,11 @@ class Generation:
         """Number of answers."""
         return len(self._answers)
 
+    @property
+    def finished(self) -> bool:
+        """Whether every answer has its finish reason."""
+        return all(answer.finish_reason for answer in self._answers)
+
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
         """What each wake-up brought, until every answer has its finish reason.
 
@@ -53,7 +58,7 @@ class Generation:
             async with aclosing(merge([answer.stream for answer in self._answers])) as batches:
                 async for batch in batches:
                     yield self._take(batch)
-                    if all(answer.finish_reason for answer in self._answers):
+                    if self.finished:
                         return
         finally:
             self.close()

@@ -1,0 +1,159 @@
+"""EventStream: server-sent events from ready-made bytes, with keep-alives and a stall limit."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.api.error_handlers import describe, observed_code
+from app.errors import DeadlineExceeded, EngineFailure, ReparteeError
+from app.observation import Observation
+
+KEEP_ALIVE = b": keep-alive\n\n"
+DONE = b"data: [DONE]\n\n"
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+
+def event(data: bytes) -> bytes:
+    """One event; `data` is JSON on one line."""
+    return b"data: " + data + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Seconds of silence after which a comment is sent, and of one write after which a reader is cut off."""
+
+    keep_alive: float
+    write_stall: float
+
+
+class EventStream(Response):
+    """A response that begins with its first event.
+
+    So a failure before the first token is an ordinary HTTP error. A silence of `keep_alive` seconds begins
+    the response too, lest proxies give up; a failure after the first byte is one error event, and the end
+    without `[DONE]`.
+
+    Args:
+        events: the bytes to write.
+        close: frees what is behind `events`, however the response ends; harmless when repeated.
+    """
+
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes, None],
+        close: Callable[[], None],
+        limits: StreamLimits,
+        observation: Observation,
+    ) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._events = events
+        self._close = close
+        self._limits = limits
+        self._observation = observation
+        observation.stream = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the events until they end, the client leaves, or it reads too slowly."""
+        writer = asyncio.create_task(self._write(_Connection(send, self.raw_headers, self._limits)))
+        watcher = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((writer, watcher), return_when=asyncio.FIRST_COMPLETED)
+            if writer.done():
+                writer.result()
+            else:
+                self._observation.outcome = "cancelled"
+        finally:
+            await _end((writer, watcher))
+            self._close()  # an iteration that never began has no end of its own
+
+    async def _write(self, connection: "_Connection") -> None:
+        keeper = asyncio.create_task(connection.keep_alive())
+        try:
+            async with aclosing(self._events) as events:
+                async for data in events:
+                    await connection.send(data)
+            await connection.finish()
+        except TimeoutError:
+            self._observation.outcome = "cancelled"  # cut off: the response stays unfinished
+        except Exception as error:
+            if not connection.started:
+                raise
+            await self._fail(connection, error)
+        finally:
+            await _end((keeper,))
+
+    async def _fail(self, connection: "_Connection", error: Exception) -> None:
+        known = (
+            error if isinstance(error, ReparteeError) else EngineFailure("The server failed on this request.")
+        )
+        observation = self._observation
+        observation.outcome = "timeout" if isinstance(known, DeadlineExceeded) else "error"
+        observation.error_code = observed_code(known)
+        with suppress(TimeoutError):
+            await connection.send(event(msgspec.json.encode(describe(known, observation.request_id))))
+            await connection.finish()
+        if known is not error:
+            raise error
+
+
+class _Connection:
+    """The way to one client; writes wait for each other."""
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], limits: StreamLimits) -> None:
+        self._send = send
+        self._headers = headers
+        self._limits = limits
+        self._lock = asyncio.Lock()
+        self._last = time.monotonic()
+        self.started = False
+
+    async def send(self, data: bytes, more: bool = True) -> None:
+        """Write, after the response's start where this is the first write.
+
+        Raises:
+            TimeoutError: the client reads too slowly.
+        """
+        async with self._lock, asyncio.timeout(self._limits.write_stall):
+            if not self.started:
+                self.started = True
+                await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            self._last = time.monotonic()
+
+    async def finish(self) -> None:
+        """End the response."""
+        await self.send(b"", more=False)
+
+    async def keep_alive(self) -> None:
+        """Write a comment whenever there was silence for too long."""
+        with suppress(TimeoutError):
+            while True:
+                silence = time.monotonic() - self._last
+                if silence >= self._limits.keep_alive:
+                    await self.send(KEEP_ALIVE)
+                else:
+                    await asyncio.sleep(self._limits.keep_alive - silence)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel what still runs, and wait until it has cleaned up."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,121 @@
+"""create_app: the only wiring of the API process."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from app import __version__
+from app.api.body_limit import BodyLimitMiddleware
+from app.api.deps import Services
+from app.api.error_handlers import install_error_handlers
+from app.api.loop_lag import watch_loop_lag
+from app.api.middleware import RequestContextMiddleware
+from app.api.routes import chat, completions, decisions, models, ops, tokenize
+from app.api.security import AuthMiddleware
+from app.engine.client import Engine
+from app.keys import KeyRing
+from app.metrics import Metrics
+from app.services.chat import ChatService
+from app.services.completions import CompletionService
+from app.services.decision_prompts import load_prompts
+from app.services.decisions import DecisionService
+from app.services.prompts import PromptService
+from app.services.tokenizer import Tokenizer
+from app.settings import Settings
+
+EXPOSED_HEADERS = ("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms", "server-timing")
+
+
+class ManagedEngine(Engine, Protocol):
+    """An engine whose life follows the application's."""
+
+    async def start(self) -> None:
+        """Begin to start; returns at once."""
+
+    async def stop(self) -> None:
+        """End it and whatever is open."""
+
+
+def create_app(
+    settings: Settings,
+    engine: ManagedEngine,
+    metrics: Metrics | None = None,
+    *,
+    load_tokenizer: Callable[[Path], Tokenizer] = Tokenizer.from_directory,
+) -> FastAPI:
+    """Build the application; `settings.model` must be a local directory.
+
+    Raises:
+        FileNotFoundError: the directory has no tokenizer.
+        InvalidKeysFile, InvalidDecisionsFile: a file that settings or model bring is malformed.
+    """
+    services = _services(settings, engine, metrics or Metrics(settings.served_name), load_tokenizer)
+    app = FastAPI(
+        title="Repartee",
+        version=__version__,
+        summary="Streaming chat and typed decisions from one causal language model.",
+        lifespan=_lifespan(engine, services.metrics),
+        middleware=_middleware(settings, services.metrics),
+        separate_input_output_schemas=False,
+    )
+    app.state.services = services
+    install_error_handlers(app)
+    for routes in (chat, completions, decisions, models, tokenize, ops):
+        app.include_router(routes.router)
+    return app
+
+
+def _services(
+    settings: Settings, engine: Engine, metrics: Metrics, load_tokenizer: Callable[[Path], Tokenizer]
+) -> Services:
+    tokenizer = load_tokenizer(Path(settings.model))
+    prompts = PromptService(engine, tokenizer, settings)
+    return Services(
+        settings=settings,
+        engine=engine,
+        metrics=metrics,
+        tokenizer=tokenizer,
+        chat=ChatService(prompts, settings),
+        completions=CompletionService(prompts),
+        decisions=DecisionService(engine, tokenizer, settings, load_prompts(settings.model)),
+        created=int(time.time()),
+    )
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
+    keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED_HEADERS,
+    )
+    return [
+        Middleware(RequestContextMiddleware, metrics=metrics),
+        *([cors] if settings.cors_origins else []),
+        Middleware(AuthMiddleware, keys=keys),
+        Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
+    ]
+
+
+def _lifespan(
+    engine: ManagedEngine, metrics: Metrics
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with watch_loop_lag(metrics):
+            await engine.start()
+            try:
+                yield
+            finally:
+                await engine.stop()
+
+    return lifespan
