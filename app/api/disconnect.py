@@ -1,7 +1,6 @@
 """Ends the work for a whole (not streamed) answer when its client goes away."""
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -26,8 +25,7 @@ async def until_disconnect(request: Request, work: Coroutine[Any, Any, Result]) 
     finally:
         for pending in (task, watcher):
             pending.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
+        await asyncio.gather(task, watcher, return_exceptions=True)
 
 
 async def _left(request: Request) -> None:

@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
+from app.api.deps import ObservationDep, ServicesDep, TenantDep, TimeoutDep
 from app.api.disconnect import until_disconnect
 from app.api.schemas.classify import ClassifyRequest, ClassifyResponse
 from app.api.schemas.decisions import DecisionsRequest, DecisionsResponse, DecisionsUsage
 from app.api.schemas.systemone import SystemOneRequest, SystemOneResponse, SystemOneUsage
 from app.api.strict_json import StrictJsonRoute
-from app.errors import InvalidRequest, ModelNotFound, UnsupportedParameter
-from app.services.decisions import DecisionService, Judgement, Query
-from app.settings import Settings
+from app.errors import InvalidRequest, UnsupportedParameter
+from app.services.decisions import Judgement, Query
 
 router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute)
 
@@ -21,16 +21,18 @@ router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute)
 class DecisionCall:
     """What the three shapes share: the service, its bounds, and the caller's deadline and cache salt."""
 
-    def __init__(self, request: Request) -> None:
-        services = request.app.state.services
-        self._request = request
-        self._settings: Settings = services.settings
-        self.service: DecisionService = services.decisions
-
-    @property
-    def model(self) -> str:
-        """The served model's name."""
-        return self._settings.served_name
+    def __init__(
+        self,
+        request: Request,
+        services: ServicesDep,
+        observation: ObservationDep,
+        timeout: TimeoutDep,
+        tenant: TenantDep,
+    ) -> None:
+        self._request, self._services, self._observation = request, services, observation
+        self._timeout, self._tenant = timeout, tenant
+        self.service = services.decisions
+        self.model = services.settings.served_name
 
     def check(self, model: str, *, texts: int = 1, questions: int = 1) -> None:
         """Refuse another model, and more texts or questions than one request may hold.
@@ -38,38 +40,21 @@ class DecisionCall:
         Raises:
             ModelNotFound, InvalidRequest: as said.
         """
-        if model != self.model:
-            raise ModelNotFound
-        if texts > self._settings.max_inputs:
-            raise InvalidRequest(f"At most {self._settings.max_inputs} texts fit in one request.", "input")
-        if questions > self._settings.max_questions:
-            raise InvalidRequest(
-                f"At most {self._settings.max_questions} questions fit in one request.", "questions"
-            )
+        self._services.check_model(model)
+        limits = self._services.settings
+        if texts > limits.max_inputs:
+            raise InvalidRequest(f"At most {limits.max_inputs} texts fit in one request.", "input")
+        if questions > limits.max_questions:
+            raise InvalidRequest(f"At most {limits.max_questions} questions fit in one request.", "questions")
 
     async def judge(self, queries: Sequence[Query], cache_key: str | None = None) -> list[Judgement]:
         """Answer the queries unless the client leaves first."""
-        state = self._request.state
-        salt = state.principal.tenant if cache_key is None else f"{state.principal.tenant}\0{cache_key}"
-        work = self.service.judge(
-            queries, state.observation, timeout=_deadline(self._request), cache_salt=salt
-        )
+        salt = self._tenant if cache_key is None else f"{self._tenant}\0{cache_key}"
+        work = self.service.judge(queries, self._observation, timeout=self._timeout, cache_salt=salt)
         return await until_disconnect(self._request, work)
 
 
-Call = Annotated[DecisionCall, Depends(DecisionCall)]
-
-
-def _deadline(request: Request) -> float | None:
-    """Seconds that the client allows; None when it says nothing."""
-    value = request.headers.get("x-request-timeout-ms")
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdecimal() and len(value) <= 9 and int(value) > 0):
-        raise InvalidRequest(
-            "The deadline must be a whole number of milliseconds above 0.", "x-request-timeout-ms"
-        )
-    return int(value) / 1000
+Call = Annotated[DecisionCall, Depends()]
 
 
 @router.post("/v1/decisions")

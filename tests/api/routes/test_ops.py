@@ -1,0 +1,69 @@
+import threading
+
+import pytest
+
+from app.engine.client import EngineState
+from tests.api.edge import RecordingMetrics, build, client
+from tests.scoring_engine import READY, ScoringEngine
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("state", "progress", "status"),
+    [
+        (EngineState.READY, True, "ready"),
+        (EngineState.READY, False, "stuck"),
+        (EngineState.STARTING, True, "starting"),
+        (EngineState.RESTARTING, True, "restarting"),
+        (EngineState.DRAINING, True, "draining"),
+        (EngineState.FAILED, True, "failed"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/readyz", "/health"])
+async def test_ready_means_progress(state: EngineState, progress: bool, status: str, path: str) -> None:
+    engine = ScoringEngine()
+    engine.state, engine.making_progress = state, progress
+    async with client(build(engine, RecordingMetrics())) as http:
+        answer = await http.get(path)
+        alive = await http.get("/livez")
+    assert answer.json() == {"status": status}
+    assert answer.status_code == (200 if status == "ready" else 503)
+    assert ("retry-after" in answer.headers) == (status != "ready")
+    assert alive.status_code == 200
+
+
+async def test_started_is_for_good() -> None:
+    engine = ScoringEngine()
+    async with client(build(engine, RecordingMetrics())) as http:
+        engine.state, engine.info = EngineState.STARTING, None
+        assert (await http.get("/startupz")).status_code == 503
+        engine.state, engine.info = EngineState.RESTARTING, READY
+        assert (await http.get("/startupz")).status_code == 200
+
+
+async def test_metrics_are_rendered_off_the_event_loop() -> None:
+    threads: list[int] = []
+
+    class Watching(RecordingMetrics):
+        def render(self, accept: str | None) -> tuple[bytes, str]:
+            threads.append(threading.get_ident())
+            return super().render(accept)
+
+    async with client(build(ScoringEngine(), Watching())) as http:
+        answer = await http.get("/metrics")
+        other = await http.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'repartee_requests_total{model="toy"' in answer.text
+    assert other.headers["content-type"].startswith("application/openmetrics-text")
+    assert threading.get_ident() not in threads
+
+
+async def test_version_tells_what_runs() -> None:
+    engine = ScoringEngine()
+    async with client(build(engine, RecordingMetrics())) as http:
+        known = (await http.get("/version")).json()
+        engine.info = None
+        unknown = (await http.get("/version")).json()
+    assert (known["model"], known["quantization"], known["device"]) == ("toy", "none", "cpu")
+    assert (unknown["model"], unknown["device"]) == ("toy", None)

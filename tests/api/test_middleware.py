@@ -1,0 +1,302 @@
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.body_limit import BodyLimitMiddleware
+from app.api.loop_lag import watch_loop_lag
+from app.api.middleware import RequestContextMiddleware, outcome_of, rejection_reason
+from tests.api.edge import MODEL, RecordingMetrics, build, client
+from tests.scoring_engine import ScoringEngine
+
+pytestmark = pytest.mark.anyio
+CLASSIFY = {"model": MODEL, "input": "hello", "labels": ["a", "b"]}
+
+
+@pytest.fixture
+def metrics() -> RecordingMetrics:
+    return RecordingMetrics()
+
+
+def http_scope(path: str = "/v1/classify", headers: dict[str, str] | None = None) -> Scope:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
+        "client": ("127.0.0.1", 1),
+        "server": ("service", 80),
+    }
+
+
+async def drive(app: ASGIApp, scope: Scope, incoming: list[Message]) -> list[Message]:
+    """Run one request by hand; after `incoming` the client stays silent."""
+    sent: list[Message] = []
+    queue = list(incoming)
+
+    async def receive() -> Message:
+        if queue:
+            return queue.pop(0)
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    return sent
+
+
+def body(content: bytes, more: bool = False) -> Message:
+    return {"type": "http.request", "body": content, "more_body": more}
+
+
+async def test_every_answer_has_the_servers_own_request_id(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        answers = [
+            await http.get("/livez", headers={"x-request-id": "mine-1"}),
+            await http.get("/nowhere", headers={"x-request-id": "bad id"}),
+            await http.post("/v1/classify", json={}),
+        ]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert len(set(ids)) == 3
+    assert all(identifier.startswith("req_") for identifier in ids)
+    assert answers[0].headers["x-client-request-id"] == "mine-1"
+    assert "x-client-request-id" not in answers[1].headers
+
+
+async def test_routes_are_counted_by_template(metrics: RecordingMetrics) -> None:
+    def extend(app: FastAPI) -> None:
+        @app.get("/things/{name}")
+        async def thing(name: str) -> str:
+            return name
+
+    async with client(build(ScoringEngine(), metrics, extend=extend)) as http:
+        await http.get("/things/one")
+        await http.get("/things/two")
+        await http.get("/secret")
+        await http.request("BREW", "/livez")
+    assert metrics.http_calls == [
+        ("/things/{name}", "GET", 200),
+        ("/things/{name}", "GET", 200),
+        ("unmatched", "GET", 404),
+        ("/livez", "BREW", 405),
+    ]
+    assert metrics.observations == []
+
+
+async def test_a_decision_is_observed_once_with_its_timings(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        answer = await http.post("/v1/classify", json=CLASSIFY)
+    (observation,) = metrics.observations
+    assert (observation.task, observation.outcome) == ("decision", "ok")
+    assert observation.total is not None
+    assert "prefill;dur=2.0" in answer.headers["server-timing"]
+    assert answer.headers["openai-processing-ms"].isdecimal()
+
+
+async def test_refusals_are_counted_with_their_reason(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(room=0), metrics)) as http:
+        await http.post("/v1/classify", json=CLASSIFY)
+        await http.post("/v1/classify", json=CLASSIFY | {"labels": ["a"]})
+    assert metrics.rejections == [("decision", "queue_full"), ("decision", "invalid")]
+    assert [observation.outcome for observation in metrics.observations] == ["rejected", "rejected"]
+
+
+async def test_what_nobody_caught_is_a_plain_500(
+    metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError("sec" + "ret")
+
+    sent = await drive(RequestContextMiddleware(broken, metrics=metrics), http_scope(), [body(b"{}")])
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["error"]["code"] == "internal_error"
+    assert metrics.observations[0].outcome == "error"
+    logged = " ".join(str(record.__dict__) for record in caplog.records)
+    assert "RuntimeError" in logged
+    assert "secret" not in logged
+
+
+async def test_a_failure_after_the_first_byte_ends_without_a_second_answer(metrics: RecordingMetrics) -> None:
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError
+
+    sent = await drive(RequestContextMiddleware(broken, metrics=metrics), http_scope(), [body(b"{}")])
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert metrics.observations[0].outcome == "error"
+
+
+async def test_a_client_that_leaves_a_whole_call_cancels_it(metrics: RecordingMetrics) -> None:
+    engine = ScoringEngine(hold=True)
+    app = build(engine, metrics)
+    headers = {"content-type": "application/json"}
+    messages = [body(json.dumps(CLASSIFY).encode()), {"type": "http.disconnect"}]
+    await drive(app, http_scope(headers=headers), messages)
+    assert engine.aborted == [1]
+    assert metrics.observations[0].outcome == "cancelled"
+    assert metrics.http_calls == [("/v1/classify", "POST", 499)]
+    assert metrics.rejections == []
+
+
+async def test_a_client_that_leaves_a_stream_is_cancelled(metrics: RecordingMetrics) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0)
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await StreamingResponse(endless())(scope, receive, send)
+
+    app = RequestContextMiddleware(stream, metrics=metrics)
+    await drive(app, http_scope("/v1/chat/completions"), [{"type": "http.disconnect"}])
+    assert metrics.observations[0].outcome == "cancelled"
+
+
+async def test_leaving_after_the_last_byte_is_no_cancellation(metrics: RecordingMetrics) -> None:
+    async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+        await receive()
+
+    app = RequestContextMiddleware(whole, metrics=metrics)
+    await drive(app, http_scope(), [{"type": "http.disconnect"}])
+    assert metrics.observations[0].outcome == "ok"
+
+
+@pytest.mark.parametrize("secret", ["TOPSECRET"])
+async def test_the_access_line_tells_amounts_and_no_content(
+    metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture, secret: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with client(build(ScoringEngine(), metrics)) as http:
+        content = CLASSIFY | {"input": secret, "labels": [secret, "b"], "instructions": secret}
+        await http.post(f"/v1/classify?{secret}", json=content, headers={"x-request-id": "mine"})
+        await http.get(f"/{secret}")
+    lines = [record.__dict__["fields"] for record in caplog.records if record.name == "app.access"]
+    assert len(lines) == 2
+    first: dict[str, Any] = lines[0]
+    assert (first["route"], first["status"], first["client_request_id"]) == ("/v1/classify", 200, "mine")
+    assert first["prompt_tokens"] > 0
+    assert first["prefill_ms"] == 2.0
+    assert secret not in str([record.__dict__ for record in caplog.records if record.name.startswith("app")])
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [
+        (200, "ok"),
+        (307, "ok"),
+        (400, "rejected"),
+        (429, "rejected"),
+        (503, "rejected"),
+        (499, "cancelled"),
+        (504, "timeout"),
+        (500, "error"),
+    ],
+)
+def test_outcomes(status: int, outcome: str) -> None:
+    assert outcome_of(status) == outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"),
+    [
+        (401, None, "unauthorized"),
+        (403, None, "unauthorized"),
+        (413, None, "too_large"),
+        (422, None, "invalid"),
+        (429, None, "rate_limited"),
+        (503, "server_is_overloaded", "queue_full"),
+        (503, "shutting_down", "draining"),
+        (503, "engine_restarting", "not_ready"),
+        (503, None, "not_ready"),
+    ],
+)
+def test_rejection_reasons(status: int, code: str | None, reason: str) -> None:
+    assert rejection_reason(status, code) == reason
+
+
+class Reader:
+    """An application that reads its body, and remembers it."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.bodies.append((await receive())["body"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def limited(reader: Reader, metrics: RecordingMetrics, **limits: Any) -> ASGIApp:
+    return RequestContextMiddleware(BodyLimitMiddleware(reader, max_bytes=10, **limits), metrics=metrics)
+
+
+async def test_a_body_arrives_whole(metrics: RecordingMetrics) -> None:
+    reader = Reader()
+    sent = await drive(limited(reader, metrics), http_scope(), [body(b"01234", True), body(b"56789")])
+    assert reader.bodies == [b"0123456789"]
+    assert sent[0]["status"] == 200
+
+
+@pytest.mark.parametrize("length", ["11", "9" * 5000])
+async def test_a_declared_length_is_refused_unread(metrics: RecordingMetrics, length: str) -> None:
+    reader = Reader()
+    sent = await drive(limited(reader, metrics), http_scope(headers={"content-length": length}), [])
+    assert sent[0]["status"] == 413
+    assert (b"connection", b"close") in sent[0]["headers"]
+    assert reader.bodies == []
+    assert metrics.rejections == [("decision", "too_large")]
+
+
+async def test_an_endless_body_is_refused_at_the_first_byte_over(metrics: RecordingMetrics) -> None:
+    reader = Reader()
+    chunks = [body(b"012345", True) for _ in range(100)]
+    sent = await drive(limited(reader, metrics), http_scope(), chunks)
+    assert sent[0]["status"] == 413
+    assert reader.bodies == []
+
+
+async def test_a_slow_body_is_refused(metrics: RecordingMetrics) -> None:
+    reader = Reader()
+    sent = await drive(limited(reader, metrics, seconds=0.0), http_scope(), [body(b"0", True)])
+    assert sent[0]["status"] == 408
+    assert reader.bodies == []
+
+
+async def test_a_client_that_leaves_within_its_body_is_not_served(metrics: RecordingMetrics) -> None:
+    reader = Reader()
+    messages: list[Message] = [body(b"0", True), {"type": "http.disconnect"}]
+    assert await drive(limited(reader, metrics), http_scope(), messages) == []
+    assert reader.bodies == []
+    assert metrics.observations[0].outcome == "cancelled"
+
+
+async def test_loop_lag_is_sampled_until_the_end() -> None:
+    lags: list[float] = []
+    enough = asyncio.Event()
+
+    class Lag(RecordingMetrics):
+        def loop_lag(self, seconds: float) -> None:
+            lags.append(seconds)
+            if len(lags) == 3:
+                enough.set()
+
+    tasks = len(asyncio.all_tasks())
+    async with watch_loop_lag(Lag(), interval=0.0):
+        await enough.wait()
+    assert len(asyncio.all_tasks()) == tasks
+    assert min(lags) >= 0
