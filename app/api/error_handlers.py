@@ -133,7 +133,9 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
 
 async def _on_schema_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    problems = error.errors()
+    # Of a field with several forms every form complains; what we do not support says more than a wrong type.
+    first = next((p for p in problems if p["type"] == "unsupported_parameter"), problems[0])
     message, code = _VALIDATION_ERRORS.get(
         first["type"], ("This field has the wrong type or is out of range.", "invalid_value")
     )

@@ -12,12 +12,17 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
 
 
+def check_neutral(value: Any, *neutral_values: Any) -> Any:
+    """The value, where it is null or one of those that ask for nothing.
+
+    Raises:
+        PydanticCustomError: it asks for something that this server does not do.
+    """
+    if value is None or any(type(value) is type(known) and value == known for known in neutral_values):
+        return value
+    raise PydanticCustomError("unsupported_parameter", "unsupported")
+
+
 def neutral(*values: Any) -> BeforeValidator:
     """A field that we cannot honour: null and `values` ask for nothing, all else is refused by name."""
-
-    def check(value: Any) -> Any:
-        if value is None or any(type(value) is type(known) and value == known for known in values):
-            return value
-        raise PydanticCustomError("unsupported_parameter", "unsupported")
-
-    return BeforeValidator(check)
+    return BeforeValidator(lambda value: check_neutral(value, *values))

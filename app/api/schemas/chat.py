@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from app.api.schemas.base import StrictModel, neutral
@@ -90,14 +90,19 @@ class ChatRequest(GenerationRequest):
     verbosity: Annotated[Any, neutral("medium")] = None
     web_search_options: Annotated[Any, neutral()] = None
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "ChatRequest":
-        if self.top_logprobs is not None and not self.logprobs:
+    @field_validator("top_logprobs")
+    @classmethod
+    def _only_with_logprobs(cls, top: int | None, info: ValidationInfo) -> int | None:
+        if top is not None and not info.data.get("logprobs"):
             raise PydanticCustomError("top_logprobs", "only with logprobs")
-        both = self.max_tokens is not None and self.max_completion_tokens is not None
-        if both and self.max_tokens != self.max_completion_tokens:
+        return top
+
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _one_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit is not None and info.data.get("max_tokens") not in (None, limit):
             raise PydanticCustomError("max_tokens", "two different limits")
-        return self
+        return limit
 
     def chat_options(self, default_max_tokens: int, timeout: float | None, tenant: str) -> GenerationOptions:
         """Everything that the chat service needs beside the messages."""

@@ -2,10 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationInfo, field_validator
 
-from app.api.schemas.base import neutral
+from app.api.schemas.base import check_neutral, neutral
 from app.api.schemas.generation import GenerationRequest, TokenId
 from app.services.completions import MAX_PROMPTS
 
@@ -26,11 +25,10 @@ class CompletionRequest(GenerationRequest):
     echo: Annotated[Any, neutral(False)] = None
     suffix: Annotated[Any, neutral()] = None
 
-    @model_validator(mode="after")
-    def _all_of_the_best(self) -> "CompletionRequest":
-        if self.best_of is not None and not (type(self.best_of) is int and self.best_of == (self.n or 1)):
-            raise PydanticCustomError("unsupported_parameter", "unsupported")
-        return self
+    @field_validator("best_of", mode="before")
+    @classmethod
+    def _all_of_the_best(cls, best_of: Any, info: ValidationInfo) -> Any:
+        return check_neutral(best_of, info.data.get("n") or 1)
 
     @property
     def prompts(self) -> list[str | list[int]]:

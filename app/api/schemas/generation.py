@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from app.api.schemas.base import StrictModel, neutral
@@ -64,11 +64,12 @@ class GenerationRequest(StrictModel):
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     cache_salt: Annotated[str, Field(max_length=256)] | None = None
 
-    @model_validator(mode="after")
-    def _stream_options_need_a_stream(self) -> "GenerationRequest":
-        if self.stream_options is not None and not self.stream:
+    @field_validator("stream_options")
+    @classmethod
+    def _only_with_a_stream(cls, options: StreamOptions | None, info: ValidationInfo) -> StreamOptions | None:
+        if options is not None and not info.data.get("stream"):
             raise PydanticCustomError("stream_options", "only with stream")
-        return self
+        return options
 
     @property
     def include_usage(self) -> bool:

@@ -1,0 +1,61 @@
+"""Strict JSON: one document of ordinary values, or a refusal."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.api.strict_json import MAX_DEPTH, parse
+from app.errors import InvalidJson
+
+numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | numbers | st.text()
+documents = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4)
+)
+
+
+@given(documents, st.booleans())
+def test_what_json_can_say_is_read(value: object, ascii_only: bool) -> None:
+    assert parse(json.dumps(value, ensure_ascii=ascii_only).encode()) == value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b"[1,]",
+        b"\xef\xbb\xbf{}",
+        b'{"a": "\xff"}',
+        '{"a": 1}'.encode("utf-16"),
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e400}',
+        b'{"a": 1, "a": 1}',
+        b'{"a": {"b": 1, "b": 2}}',
+        b'{"a": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"a": "line\nbreak"}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b'{"a": 18446744073709551616}',
+        b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
+        b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
+        b"[" * 500_000,
+    ],
+)
+def test_what_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidJson):
+        parse(body)
+
+
+def test_depth_is_what_counts_and_not_the_number_of_brackets() -> None:
+    assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+    assert len(parse(b"[" + b"[]," * 1000 + b"[]]")) == 1001
+    assert parse(b'["' + b"[" * 100 + b'"]') == ["[" * 100]
+
+
+def test_escaped_pairs_and_escaped_backslashes_are_text() -> None:
+    assert parse(rb'["\ud83d\udc4b", "\\ud800"]') == ["👋", "\\ud800"]
