@@ -36,3 +36,5 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         504: "The request's deadline passed before its first token",
     }.items()
 }
+# Without it the framework documents its own 422, which this server never sends.
+ERROR_RESPONSES["default"] = {"model": ErrorResponse, "description": "Any other failure"}

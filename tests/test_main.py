@@ -1,0 +1,43 @@
+"""The wiring: life of the engine, order of the layers."""
+
+import json
+
+import httpx
+import pytest
+
+from app.keys import new_key
+from tests.api.conftest import MODEL, build_app
+from tests.fakes import FakeEngine
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_engine_lives_as_long_as_the_application() -> None:
+    engine = FakeEngine()
+    app = build_app(engine)
+    async with app.router.lifespan_context(app):
+        assert engine.started
+    assert not engine.started
+
+
+async def test_keys_are_asked_for_before_the_body_and_after_the_preflight(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    key, entry = new_key("acme")
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    file.write_text(json.dumps([{"id": entry.id, "sha256": entry.sha256, "tenant": "acme"}]))
+    engine = FakeEngine()
+    app = build_app(engine, api_keys_file=file, cors_origins=["https://shop.example"], max_body_bytes=1024)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        path, body = "/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+        preflight = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+        assert (await client.options(path, headers=preflight)).status_code == 200
+        huge = {"content-length": "99999", "content-type": "application/json"}
+        assert (await client.post(path, headers=huge, content=b"")).status_code == 401
+        bearer = {"authorization": f"Bearer {key}"}
+        assert (await client.post(path, headers=huge | bearer, content=b"")).status_code == 413
+        origin = {"origin": "https://shop.example"}
+        answer = await client.post(path, headers=bearer | origin, json=body)
+        assert answer.status_code == 200
+        assert "x-request-id" in answer.headers["access-control-expose-headers"]
+    assert engine.submitted[0].cache_salt == "acme"
