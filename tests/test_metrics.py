@@ -5,7 +5,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.engine.messages import FinishReason, Ready, SequenceOutput, StepStats
-from app.metrics import (
+from app.metric_families import (
     DECISION_SLO_SECONDS,
     INTER_TOKEN_SLO_SECONDS,
     LATENCY_BUCKETS,
@@ -13,8 +13,8 @@ from app.metrics import (
     TASKS,
     TOKEN_GAP_BUCKETS,
     TTFT_SLO_SECONDS,
-    Metrics,
 )
+from app.metrics import Metrics
 from app.observation import Observation
 from tests.scoring_engine import READY
 

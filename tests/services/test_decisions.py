@@ -138,9 +138,22 @@ async def test_more_queries_than_the_queue_holds_are_refused() -> None:
     assert engine.prompts == []
 
 
-@pytest.mark.parametrize("length", [3_000, 100_000])
-async def test_text_beyond_the_context_is_refused(length: int) -> None:
+async def test_text_beyond_the_context_is_refused() -> None:
     engine = ScoringEngine()
     with pytest.raises(ContextLengthExceeded):
-        await judge(engine, Query(question("a", "b"), "xyz " * length))
+        await judge(engine, Query(question("a", "b"), "xyz " * 3_000))
     assert engine.prompts == []
+
+
+async def test_text_far_beyond_the_context_is_not_even_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
+    decisions = service(ScoringEngine())
+    monkeypatch.setattr(TOKENIZER, "encode_prompt", None)
+    with pytest.raises(ContextLengthExceeded):
+        await decisions.judge([Query(question("a", "b"), "xyz " * 100_000)], Observation("req"))
+
+
+async def test_labels_that_the_model_cannot_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TOKENIZER, "encode", lambda text: [7])
+    with pytest.raises(InvalidRequest) as caught:
+        await judge(ScoringEngine(), Query(question("a", "A"), "text"))
+    assert caught.value.param == "labels"

@@ -196,7 +196,7 @@ BAD = [
     ("systemone", {"questions": {}}, "questions"),
     (
         "systemone",
-        {"questions": {"zx9secret": {"type": "choice", "criteria": {"zx9secret": 5}}}},
+        {"questions": {"leak": {"type": "choice", "criteria": {"leak": 5}}}},
         "questions",
     ),
     ("systemone", {"questions": {"q": {"type": "score", "criteria": [SECRET]}}}, "questions.criteria"),
@@ -222,7 +222,8 @@ async def test_bad_input_is_a_400_that_echoes_nothing(
     assert answer.status_code == 400
     if param is not None:
         assert answer.json()["error"]["param"] == param
-    assert SECRET.lower() not in answer.text.lower()
+    assert SECRET not in answer.text
+    assert "leak" not in answer.text
     assert engine.prompts == []
 
 
