@@ -24,18 +24,28 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
 
     # Server
-    host: str = Field("127.0.0.1", description="Address to listen on. Without API keys only loopback is allowed.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Without API keys only loopback is allowed."
+    )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    log_format: Literal["auto", "text", "json"] = Field("auto", description="`auto`: text on a terminal, JSON lines elsewhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="`auto`: text on a terminal, JSON lines elsewhere."
+    )
     drain_seconds: float = Field(30.0, ge=0, description="How long open streams may go on after SIGTERM.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[], description="Comma-separated origins whose browsers may call the API; empty allows none."
     )
 
     # Security
-    api_keys_file: Path | None = Field(None, description="JSON list of key digests; see `python -m app keys new`.")
-    allow_open: bool = Field(False, description="Listen on other addresses than loopback without any API key.")
+    api_keys_file: Path | None = Field(
+        None, description="JSON list of key digests; see `python -m app keys new`."
+    )
+    allow_open: bool = Field(
+        False, description="Listen on other addresses than loopback without any API key."
+    )
 
     # Limits
     max_body_bytes: int = Field(1 << 20, ge=1024, description="Largest request body, in bytes.")
@@ -44,24 +54,40 @@ class Settings(BaseSettings):
     max_labels: int = Field(255, ge=2, description="Most labels of one question.")
     max_inputs: int = Field(32, ge=1, description="Most texts in one classification request.")
     max_questions: int = Field(64, ge=1, description="Most questions in one decisions request.")
-    max_waiting: int = Field(256, ge=1, description="Most sequences in the queue; beyond it requests get 503.")
+    max_waiting: int = Field(
+        256, ge=1, description="Most sequences in the queue; beyond it requests get 503."
+    )
     request_timeout_seconds: float = Field(120.0, gt=0, description="Deadline of requests that bring none.")
-    keep_alive_seconds: float = Field(15.0, gt=0, description="Silence on a stream after which a comment line is sent.")
-    write_stall_seconds: float = Field(15.0, gt=0, description="A client that reads nothing for so long is cut off.")
+    keep_alive_seconds: float = Field(
+        15.0, gt=0, description="Silence on a stream after which a comment line is sent."
+    )
+    write_stall_seconds: float = Field(
+        15.0, gt=0, description="A client that reads nothing for so long is cut off."
+    )
     default_max_tokens: int = Field(512, ge=1, description="`max_tokens` of chat requests that bring none.")
 
     # Engine
-    model: str = Field(EMBEDDED_MODEL, description="Local directory or hub id of a causal LM; default: the embedded model.")
-    model_name: str = Field("", description="Name under which the model is served; default: the last part of `model`.")
+    model: str = Field(
+        EMBEDDED_MODEL, description="Local directory or hub id of a causal LM; default: the embedded model."
+    )
+    model_name: str = Field(
+        "", description="Name under which the model is served; default: the last part of `model`."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="`auto`: CUDA where there is one.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="Computing type of the model.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Computing type of the model."
+    )
     quantization: Literal["auto", "none", "bnb-nf4", "bnb-int8"] = Field("auto", description="Weight format.")
     max_model_len: int = Field(0, ge=0, description="Longest sequence in tokens; 0: the model's own limit.")
     kv_cache_tokens: int = Field(0, ge=0, description="KV cache capacity in tokens; 0: sized from memory.")
-    kv_cache_memory_ratio: float = Field(0.2, gt=0, le=0.95, description="Share of free memory for the KV cache.")
+    kv_cache_memory_ratio: float = Field(
+        0.2, gt=0, le=0.95, description="Share of free memory for the KV cache."
+    )
     block_size: int = Field(16, ge=1, le=256, description="Tokens in a block of the KV cache.")
     max_batch_tokens: int = Field(512, ge=16, description="Token budget of one engine step.")
-    prefill_chunk: int = Field(128, ge=16, description="Prompt tokens of one step while other sequences decode.")
+    prefill_chunk: int = Field(
+        128, ge=16, description="Prompt tokens of one step while other sequences decode."
+    )
     max_running: int = Field(64, ge=1, description="Most sequences that run at once.")
     threads: int = Field(0, ge=0, description="CPU threads of the forward pass; 0: one per core.")
     prefix_cache: bool = Field(True, description="Share the KV blocks of equal prefixes.")

@@ -1,4 +1,4 @@
-"""Length-framed msgspec messages over one socketpair: a blocking end for the engine, an asynchronous one for the API."""
+"""Framed msgspec messages over one socketpair: a blocking end for the engine, an asynchronous one for HTTP."""
 
 import asyncio
 import selectors

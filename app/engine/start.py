@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
@@ -12,7 +13,6 @@ from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import LoadedModel, load_model
 from app.engine.messages import AddRequest, FromEngine, Progress, Ready, SamplingParams
 from app.errors import ReparteeError
-
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
     Raises:
         StartFailure: no model, no device, or too little memory.
     """
+    transformers_logging.disable_progress_bar()  # the phases are reported through `send`
     if config.threads:
         torch.set_num_threads(config.threads)
     try:

@@ -48,7 +48,9 @@ def paged_attention(
     queries = query[0].transpose(0, 1)  # (tokens, heads, head_dim)
     output = torch.empty_like(queries, memory_format=torch.contiguous_format)
     for group in plan.groups:
-        output[group.rows] = _attend(group, queries[group.rows], layer, cache, scaling, sliding_window, softcap)
+        output[group.rows] = _attend(
+            group, queries[group.rows], layer, cache, scaling, sliding_window, softcap
+        )
     return output[None], None
 
 

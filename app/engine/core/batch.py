@@ -110,10 +110,14 @@ def _position(sequence: Sequence, index: int) -> int:
     return index if start is None else sequence.prompt_length + index - start
 
 
-def _groups(scheduled: list[ScheduledSequence], block_size: int, device: torch.device) -> list[AttentionGroup]:
+def _groups(
+    scheduled: list[ScheduledSequence], block_size: int, device: torch.device
+) -> list[AttentionGroup]:
     """All single queries in one padded group; each longer chunk in a group of its own."""
     decodes = 0
-    while decodes < len(scheduled) and scheduled[decodes].length == 1 and not scheduled[decodes].sequence.tree:
+    while (
+        decodes < len(scheduled) and scheduled[decodes].length == 1 and not scheduled[decodes].sequence.tree
+    ):
         decodes += 1
     groups = [_decode_group(scheduled[:decodes], block_size, device)] if decodes else []
     row = decodes
@@ -123,7 +127,9 @@ def _groups(scheduled: list[ScheduledSequence], block_size: int, device: torch.d
     return groups
 
 
-def _decode_group(scheduled: list[ScheduledSequence], block_size: int, device: torch.device) -> AttentionGroup:
+def _decode_group(
+    scheduled: list[ScheduledSequence], block_size: int, device: torch.device
+) -> AttentionGroup:
     lengths = torch.tensor([item.start + 1 for item in scheduled], device=device)
     counts = [-(-(item.start + 1) // block_size) for item in scheduled]
     widest = max(counts)

@@ -116,7 +116,9 @@ class BlockManager:
             for block in sequence.block_table:
                 holders[block] += 1
         assert holders == self._holders, "reference counts differ from the block tables"
-        assert set(self._free) == {block for block, count in enumerate(holders) if not count}, "free list is wrong"
+        assert set(self._free) == {block for block, count in enumerate(holders) if not count}, (
+            "free list is wrong"
+        )
         assert self._hash_of == {block: digest for digest, block in self._block_of.items()}, "hashes disagree"
 
     def _hold(self, block: int) -> None:

@@ -40,7 +40,9 @@ def build_label_tree(prompt_length: int, labels: list[list[int]]) -> LabelTree:
             start_of.setdefault(branch[:length], starts[-1])
         tokens.extend(branch)
         starts.append(prompt_length + len(tokens))
-    readouts = [_readout(label, prompt_length, start_of.get(tuple(label[:-1]), prompt_length)) for label in labels]
+    readouts = [
+        _readout(label, prompt_length, start_of.get(tuple(label[:-1]), prompt_length)) for label in labels
+    ]
     return LabelTree(tokens, starts, readouts)
 
 

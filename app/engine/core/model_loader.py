@@ -62,7 +62,9 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
         text_config = hf_config.get_text_config(decoder=True)
         stored = choose_dtype(config.dtype, device, getattr(text_config, "dtype", None))
         parameters = _count_parameters(config.model)
-        quantization, reason = choose_quantization(config.quantization, device, parameters, free_memory(device))
+        quantization, reason = choose_quantization(
+            config.quantization, device, parameters, free_memory(device)
+        )
         model = AutoModelForCausalLM.from_pretrained(
             config.model,
             config=hf_config,
@@ -79,7 +81,9 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
     kernel = linear_kernel() if _wants_native_linears(device, stored, quantization) else None
     if kernel is not None:
         use_bf16_linears(model, kernel)
-    report(f"{quantization} weights in {stored} on {device.type} ({reason}), {'native' if kernel else 'torch'} kernels")
+    report(
+        f"{quantization} weights in {stored} on {device.type} ({reason}), {'native' if kernel else 'torch'} kernels"
+    )
     return LoadedModel(
         model=model,
         device=device,
@@ -97,11 +101,11 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
 
 
 def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch.dtype:
-    """Resolve `auto`: the checkpoint's half-precision type where the device or our kernels multiply it, else float32."""
+    """Resolve `auto`: the checkpoint's half type where the device or our kernels multiply it, else float32."""
     if requested != "auto":
         chosen: torch.dtype = getattr(torch, requested)
         return chosen
-    half = checkpoint if checkpoint in (torch.bfloat16, torch.float16) else None
+    half: torch.dtype | None = checkpoint if checkpoint in (torch.bfloat16, torch.float16) else None
     if device.type == "cuda":
         return half or torch.bfloat16
     if half is torch.bfloat16 and (_multiplies_bf16() or linear_kernel() is not None):
@@ -114,7 +118,9 @@ def _multiplies_bf16() -> bool:
 
 
 def _wants_native_linears(device: torch.device, dtype: torch.dtype, quantization: str) -> bool:
-    return device.type == "cpu" and dtype is torch.bfloat16 and quantization == "none" and not _multiplies_bf16()
+    return (
+        device.type == "cpu" and dtype is torch.bfloat16 and quantization == "none" and not _multiplies_bf16()
+    )
 
 
 def _device(requested: str) -> torch.device:
@@ -145,7 +151,9 @@ def _kv_shapes(model: Any) -> list[tuple[int, int]]:
 def _max_model_len(requested: int, text_config: Any) -> int:
     limit = int(getattr(text_config, "max_position_embeddings", 2048))
     if requested > limit:
-        raise ModelLoadError(f"REPARTEE_MAX_MODEL_LEN is {requested}, but this model was made for {limit} positions.")
+        raise ModelLoadError(
+            f"REPARTEE_MAX_MODEL_LEN is {requested}, but this model was made for {limit} positions."
+        )
     return requested or limit
 
 

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 
 
-def choose_quantization(requested: str, device: torch.device, parameters: int, free_bytes: int) -> tuple[str, str]:
+def choose_quantization(
+    requested: str, device: torch.device, parameters: int, free_bytes: int
+) -> tuple[str, str]:
     """Resolve `auto`; returns the format and the reason, for the operator.
 
     bitsandbytes saves memory more than time (its 8-bit product is slower than bf16 nearly everywhere), so `auto`

@@ -36,8 +36,8 @@ class Sampler:
         A row that is not finite fails its own sequence alone.
         """
         rows_of: list[list[int]] = [[] for _ in batch.scheduled]
-        for row, (item, _) in enumerate(batch.owners):
-            rows_of[item].append(row)
+        for row, (number, _) in enumerate(batch.owners):
+            rows_of[number].append(row)
         best, greedy = logits.max(dim=-1)
         finite = torch.isfinite(best).tolist()
         tokens = greedy.tolist()

@@ -107,8 +107,12 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless queues, ids and blocks agree."""
-        assert sorted(self._by_id) == sorted(s.id for s in self._waiting + self._running), "ids and queues differ"
-        assert all(not s.block_table and not s.num_computed for s in self._waiting), "a waiting sequence holds blocks"
+        assert sorted(self._by_id) == sorted(s.id for s in self._waiting + self._running), (
+            "ids and queues differ"
+        )
+        assert all(not s.block_table and not s.num_computed for s in self._waiting), (
+            "a waiting sequence holds blocks"
+        )
         assert self._waiting == sorted(self._waiting, key=_order), "the queue is out of order"
         self.blocks.check_invariants(self._running)
 
@@ -256,7 +260,11 @@ class Scheduler:
         self._ended.append(sequence)
 
     def _finish(
-        self, sequence: Sequence, reason: FinishReason, token: int | None = None, logprob: TokenLogprob | None = None
+        self,
+        sequence: Sequence,
+        reason: FinishReason,
+        token: int | None = None,
+        logprob: TokenLogprob | None = None,
     ) -> SequenceOutput:
         """End a sequence in its own step, with its last token if it has one."""
         self._remove(sequence, reason)

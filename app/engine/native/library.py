@@ -16,7 +16,17 @@ import torch
 logger = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_name("linear.cpp")
-_FLAGS = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror"]
+_FLAGS = [
+    "-O3",
+    "-march=native",
+    "-std=c++17",
+    "-fPIC",
+    "-fopenmp",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+]
 
 
 @cache
@@ -35,7 +45,9 @@ def native_library() -> ctypes.CDLL | None:
 
 def _library_path() -> Path:
     """Where the library for this source, these flags and this processor lies."""
-    key = hashlib.sha256(_SOURCE.read_bytes() + " ".join(_FLAGS).encode() + _processor().encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        _SOURCE.read_bytes() + " ".join(_FLAGS).encode() + _processor().encode()
+    ).hexdigest()[:16]
     beside = _SOURCE.parent / "build"
     if os.access(beside if beside.exists() else _SOURCE.parent, os.W_OK) or (beside / f"{key}.so").exists():
         return beside / f"{key}.so"

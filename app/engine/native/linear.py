@@ -44,13 +44,13 @@ class Bf16Linear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) float32 to (..., out) float32."""
         rows = x.reshape(-1, self.in_features).contiguous()
-        output = torch.empty(len(rows), self.out_features)
+        output = torch.empty(rows.shape[0], self.out_features)
         self._kernel(
             rows.data_ptr(),
             self.weight.data_ptr(),
             0 if self.bias is None else self.bias.data_ptr(),
             output.data_ptr(),
-            len(rows),
+            rows.shape[0],
             self.out_features,
             self.in_features,
             torch.get_num_threads(),
