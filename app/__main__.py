@@ -14,6 +14,7 @@ from app.main import create_app
 from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
 from app.server import Server, uvicorn_config
+from app.services.decision_prompts import InvalidDecisionsFile
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
 _EXIT_CONFIGURATION = 2
@@ -40,13 +41,20 @@ def main(arguments: list[str]) -> int:
     except (UnknownSetting, UnsafeSetting, ModelNotAvailable) as error:
         print(error, file=sys.stderr)
         return _EXIT_CONFIGURATION
-    return asyncio.run(serve(settings))
+    listener = configure_logging(settings.log_level, settings.log_format)
+    try:
+        return asyncio.run(serve(settings))
+    except (keys.InvalidKeysFile, InvalidDecisionsFile, FileNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    finally:
+        listener.stop()
 
 
 async def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code."""
-    configure_logging(settings.log_level, settings.log_format)
     metrics = Metrics(settings.served_name)
+    metrics.set_queue_limit(settings.max_waiting)
     failures: list[str] = []
 
     def on_failed(reason: str) -> None:

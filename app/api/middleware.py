@@ -17,6 +17,7 @@ from app.observation import Observation, Outcome, Task
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("app.access")
 
+PROBES = frozenset({"/livez", "/readyz", "/startupz", "/health", "/metrics"})  # asked every second or so
 CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TASK_OF_PATH: dict[str, Task] = {
     "/v1/chat/completions": "chat",
@@ -66,7 +67,8 @@ class RequestContextMiddleware:
                     observation.task, rejection_reason(exchange.status, observation.error_code)
                 )
             self._metrics.observe_request(observation)
-        access_logger.info("request", extra={"fields": access_fields(route, scope["method"], exchange)})
+        level = logging.DEBUG if route in PROBES else logging.INFO
+        access_logger.log(level, "request", extra={"fields": access_fields(route, scope["method"], exchange)})
 
 
 class _Exchange:

@@ -176,6 +176,21 @@ async def test_leaving_after_the_last_byte_is_no_cancellation(metrics: Recording
     assert metrics.observations[0].outcome == "ok"
 
 
+async def test_probes_are_logged_for_debugging_only(
+    metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with client(build(ScoringEngine(), metrics)) as http:
+            await http.get("/readyz")
+            await http.post("/v1/classify", json=CLASSIFY)
+    levels = {
+        record.__dict__["fields"]["route"]: record.levelname
+        for record in caplog.records
+        if record.name == "app.access"
+    }
+    assert levels == {"/readyz": "DEBUG", "/v1/classify": "INFO"}
+
+
 @pytest.mark.parametrize("secret", ["TOPSECRET"])
 async def test_the_access_line_tells_amounts_and_no_content(
     metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture, secret: str
