@@ -64,7 +64,7 @@ class InvalidJson(InvalidRequest):
     def __init__(self) -> None:
         super().__init__(
             "The request body must be one JSON document in UTF-8, without duplicate keys, NaN or Infinity, "
-            "lone surrogates, numbers beyond 64 bits or nesting deeper than 32."
+            "lone surrogates, nesting deeper than 32, or more objects and keys than any request needs."
         )
 
 

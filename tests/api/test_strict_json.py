@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.strict_json import MAX_DEPTH, parse
+from app.api.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, parse
 from app.errors import InvalidJson
 
 numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -40,10 +40,11 @@ def test_what_json_can_say_is_read(value: object, ascii_only: bool) -> None:
         b'{"\\udfff": 1}',
         b'{"a": "line\nbreak"}',
         b'{"a": ' + b"9" * 5000 + b"}",
-        b'{"a": 18446744073709551616}',
         b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
         b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
         b"[" * 500_000,
+        b"[" + b"{}," * MAX_CONTAINERS + b"{}]",
+        b"{" + b",".join(b'"%d":0' % key for key in range(MAX_KEYS + 1)) + b"}",
     ],
 )
 def test_what_is_refused(body: bytes) -> None:
@@ -54,7 +55,7 @@ def test_what_is_refused(body: bytes) -> None:
 def test_depth_is_what_counts_and_not_the_number_of_brackets() -> None:
     assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
     assert len(parse(b"[" + b"[]," * 1000 + b"[]]")) == 1001
-    assert parse(b'["' + b"[" * 100 + b'"]') == ["[" * 100]
+    assert parse(rb'["\"' + b"[" * 100 + b'"]') == ['"' + "[" * 100]
 
 
 def test_escaped_pairs_and_escaped_backslashes_are_text() -> None:

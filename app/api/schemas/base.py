@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 class StrictModel(BaseModel):
     """No conversions (`"1"` is no number, `true` is no 1) and no unknown fields."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 def check_neutral(value: Any, *neutral_values: Any) -> Any:

@@ -39,7 +39,7 @@ class ChatMessage(StrictModel):
     """One turn; parts of text are joined by line ends."""
 
     role: Annotated[Role, BeforeValidator(_known_role)]
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
+    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=1024, fail_fast=True)]
     name: Annotated[Any, neutral()] = None
     refusal: Annotated[Any, neutral()] = None
     audio: Annotated[Any, neutral()] = None
@@ -55,10 +55,14 @@ class ChatMessage(StrictModel):
         return Message(self.role, "\n".join(part.text for part in self.content))
 
 
+Messages = Annotated[list[ChatMessage], Field(min_length=1, max_length=4096, fail_fast=True)]
+"""The server's own bound is a setting; this one and stopping at the first fault bound the work of refusing."""
+
+
 class ChatRequest(GenerationRequest):
     """A chat completion request."""
 
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Messages
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

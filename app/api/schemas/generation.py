@@ -48,7 +48,7 @@ class GenerationRequest(StrictModel):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     n: Count | None = None
-    stop: StopText | Annotated[list[StopText], Field(max_length=4)] | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=4, fail_fast=True)] | None = None
     seed: Annotated[int, Field(ge=-_INT64, lt=_INT64)] | None = None
     logit_bias: Annotated[dict[str, Bias], Field(max_length=256), AfterValidator(_token_ids)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -60,7 +60,7 @@ class GenerationRequest(StrictModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     min_tokens: Annotated[int, Field(ge=0, lt=_INT64)] | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64, fail_fast=True)] | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
     cache_salt: Annotated[str, Field(max_length=256)] | None = None
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.api.schemas.base import StrictModel
-from app.api.schemas.chat import ChatMessage
+from app.api.schemas.chat import Messages
 
 
 class TokenizeRequest(StrictModel):
@@ -14,7 +14,7 @@ class TokenizeRequest(StrictModel):
 
     model: str | None = None
     prompt: str | None = None
-    messages: Annotated[list[ChatMessage], Field(min_length=1)] | None = None
+    messages: Messages | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "TokenizeRequest":
@@ -35,7 +35,7 @@ class DetokenizeRequest(StrictModel):
     """Token ids."""
 
     model: str | None = None
-    tokens: list[int]
+    tokens: Annotated[list[int], Field(fail_fast=True)]
 
 
 class DetokenizeResponse(BaseModel):
