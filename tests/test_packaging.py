@@ -1,0 +1,329 @@
+"""What surrounds the code agrees with it: locks, Makefile, README, container and dashboard."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.metrics import Metrics
+from app.settings import EMBEDDED_MODEL, PREFIX, Settings
+from docs.settings_table import with_table
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LOCKS = ("runtime.txt", "dev.txt")
+
+
+def lock_entries(name: str) -> dict[str, list[str]]:
+    """The lines after each `name==version` of a lock, by `name==version`."""
+    entries: dict[str, list[str]] = {}
+    for line in (ROOT / "requirements" / name).read_text().splitlines():
+        if line.startswith("#") or not line.strip():
+            continue
+        if not line.startswith(" "):
+            entries[line.split()[0]] = []
+        else:
+            entries[list(entries)[-1]].append(line.strip())
+    return entries
+
+
+def names(lock: str) -> set[str]:
+    return {entry.split("==")[0] for entry in lock_entries(lock)}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_locked_package_has_an_exact_version_and_a_hash(lock: str) -> None:
+    entries = lock_entries(lock)
+    assert entries
+    for entry, lines in entries.items():
+        assert re.fullmatch(r"[a-z0-9._-]+==[\w.!+]+", entry)
+        assert any(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}( \\)?", line) for line in lines), entry
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").iterdir()), ids=lambda path: path.name)
+def test_no_requirements_file_names_an_index_or_a_place(path: Path) -> None:
+    text = path.read_text()
+    assert "://" not in text
+    assert not re.search(
+        r"^\s*(--(extra-)?index-url|-i|-f|--find-links|--trusted-host)\b", text, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_no_lock_brings_a_build_of_torch(lock: str) -> None:
+    assert not {name for name in names(lock) if re.match(r"(torch|triton|nvidia-|cuda-)", name)}
+
+
+def test_the_lock_holds_what_torch_depends_on() -> None:
+    needed = {
+        re.split(r"[ ;<>=!~\[]", line)[0].lower()
+        for line in requires("torch") or []
+        if "extra ==" not in line and not re.match(r"(triton|nvidia-|cuda-)", line)
+    }
+    assert needed <= names("runtime.txt")
+
+
+def test_both_locks_agree_on_versions() -> None:
+    runtime, dev = (set(lock_entries(lock)) for lock in LOCKS)
+    shared = names("runtime.txt") & names("dev.txt")
+    assert {entry for entry in dev if entry.split("==")[0] in shared} <= runtime
+
+
+def test_every_direct_requirement_is_locked() -> None:
+    for source, lock in (("runtime.in", "runtime.txt"), ("dev.in", "dev.txt")):
+        lines = (ROOT / "requirements" / source).read_text().splitlines()
+        wanted = {re.split(r"[;<>=]", line)[0].strip() for line in lines if re.match(r"[a-z]", line)}
+        assert wanted <= names(lock)
+
+
+def test_the_settings_table_is_current() -> None:
+    assert with_table(README) == README, "run `make docs`"
+
+
+def test_a_settings_table_out_of_date_is_seen() -> None:
+    assert with_table(README.replace(f"| `{PREFIX}PORT` |", "| `OLD` |")) == README
+
+
+def test_the_settings_table_names_no_place_of_this_machine() -> None:
+    assert str(ROOT) in EMBEDDED_MODEL
+    assert str(ROOT) not in README
+    assert f"`{PREFIX}MODEL` | `models/" in README
+
+
+def makefile_targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    named = set(
+        re.findall(r"\bmake ([a-z-]+)", "\n".join(re.findall(r"```sh\n.*?```|`make [^`]+`", README, re.S)))
+    )
+    assert {"serve", "test", "check"} <= named
+    assert named <= makefile_targets()
+
+
+def test_every_make_target_is_phony_and_described() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
+    described = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
+    assert phony == described == makefile_targets()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the Makefile, empty locks and a `.venv` whose Python records each call."""
+    (tmp_path / "requirements").mkdir()
+    for name in ("runtime.txt", "dev.txt", "torch.txt"):
+        (tmp_path / "requirements" / name).touch()
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" >> calls\ncase "$*" in *"$FAIL_ON"*) exit 1;; esac\n')
+    python.chmod(0o755)
+    return tmp_path
+
+
+def make(checkout: Path, *arguments: str, fail_on: str = "nothing") -> tuple[int, list[str]]:
+    """Run make; the exit status, and the arguments of each call of the `.venv`'s Python."""
+    (checkout / "calls").write_text("")
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "FAIL_ON": fail_on}
+    done = subprocess.run(
+        ["make", *arguments], cwd=checkout, env=environment, capture_output=True, timeout=60
+    )
+    return done.returncode, (checkout / "calls").read_text().splitlines()
+
+
+def test_serve_installs_once_and_then_only_serves(checkout: Path) -> None:
+    status, calls = make(checkout, "serve")
+    assert status == 0
+    assert [call.rsplit(" ", 1)[-1] for call in calls] == [
+        "--version",
+        "requirements/runtime.txt",
+        "requirements/torch.txt",
+        "app",
+    ]
+    assert make(checkout, "serve") == (0, ["-m app"])
+
+
+def test_a_failed_installation_is_done_again(checkout: Path) -> None:
+    status, _ = make(checkout, "serve", fail_on="torch.txt")
+    assert status != 0
+    _, calls = make(checkout, "serve")
+    assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
+
+
+def test_a_changed_lock_is_installed(checkout: Path) -> None:
+    make(checkout, "serve")
+    stamp = (checkout / ".venv/.runtime").stat().st_mtime
+    lock = checkout / "requirements/runtime.txt"
+    os.utime(lock, (stamp + 10, stamp + 10))
+    _, calls = make(checkout, "serve")
+    assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/runtime.txt", "app"]
+
+
+def test_another_torch_is_installed_and_the_first_one_again_after_it(checkout: Path) -> None:
+    make(checkout, "serve")
+    _, calls = make(checkout, "serve", "TORCH=torch==2.11.0")
+    assert [call.rsplit(" ", 1)[-1] for call in calls] == ["torch==2.11.0", "app"]
+    _, calls = make(checkout, "serve")
+    assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
+
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_hadolint_has_no_complaint() -> None:
+    hadolint = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+
+
+def instructions() -> list[str]:
+    joined = DOCKERFILE.replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def test_the_base_image_is_an_argument_of_every_stage() -> None:
+    assert instructions()[0].startswith("ARG BASE_IMAGE=")
+    stages = [line for line in instructions() if line.startswith("FROM ")]
+    assert len(stages) == 2
+    assert all(line.startswith("FROM ${BASE_IMAGE}") for line in stages)
+
+
+def test_the_container_runs_as_a_number_and_is_stopped_by_sigterm() -> None:
+    last = "\n".join(instructions()).rsplit("FROM ", 1)[-1]
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.MULTILINE)
+    assert "STOPSIGNAL SIGTERM" in last
+    assert re.search(r'^ENTRYPOINT \["', last, re.MULTILINE)
+
+
+def test_the_dockerfile_has_no_heredoc() -> None:
+    assert "<<" not in DOCKERFILE
+
+
+def test_the_health_check_asks_livez_in_python() -> None:
+    check = next(line for line in instructions() if line.startswith("HEALTHCHECK"))
+    command = json.loads(check[check.index("CMD ") + 4 :])
+    assert command[1] == "-c"
+    compile(command[2], "healthcheck", "exec")
+    assert "/livez" in command[2]
+
+
+def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
+    allowed = re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    copies = [
+        line.split()[1:-1] for line in instructions() if line.startswith("COPY ") and "--from" not in line
+    ]
+    sources = [source for copy in copies for source in copy]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert source.split("/")[0] in allowed, source
+
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_compose_mounts_files_that_exist() -> None:
+    mounts = [mount.split(":")[0] for service in COMPOSE["services"].values() for mount in service["volumes"]]
+    files = [mount for mount in mounts if mount.startswith("./")]
+    assert files
+    assert all((ROOT / file).exists() for file in files)
+    assert {mount for mount in mounts if not mount.startswith("./")} == set(COMPOSE["volumes"])
+
+
+def test_compose_publishes_on_loopback_only() -> None:
+    ports = [port for service in COMPOSE["services"].values() for port in service["ports"]]
+    assert ports
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_compose_sets_only_settings_that_exist() -> None:
+    environment = COMPOSE["services"]["repartee"]["environment"]
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    dockerfile = set(re.findall(rf"{PREFIX}[A-Z_]+(?==)", DOCKERFILE))
+    assert environment
+    assert set(environment) <= known
+    assert dockerfile and dockerfile <= known
+
+
+def test_compose_waits_longer_than_the_service_drains() -> None:
+    grace = int(COMPOSE["services"]["repartee"]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["drain_seconds"].default
+
+
+def test_prometheus_scrapes_the_service_of_the_compose_file() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
+    assert [target.split(":")[0] for target in targets] == ["repartee"]
+    assert targets[0].endswith(COMPOSE["services"]["repartee"]["ports"][0].rsplit(":", 1)[-1])
+
+
+DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/repartee.json").read_text())
+
+
+def expressions() -> list[str]:
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+def exported() -> dict[str, set[str]]:
+    """The sample names of the service with their labels."""
+    found: dict[str, set[str]] = {}
+    for family in Metrics("m").registry.collect():
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found
+
+
+def test_every_panel_asks_for_metrics_and_labels_that_the_service_has() -> None:
+    known = exported()
+    for expression in expressions():
+        used = re.findall(r"repartee_\w+", expression)
+        assert used, expression
+        assert set(used) <= set(known), expression
+        labels = {label.strip() for by in re.findall(r"by \((.*?)\)", expression) for label in by.split(",")}
+        labels |= set(re.findall(r"(\w+)=~?\"", expression))
+        assert labels <= set.union(*(known[name] for name in used)), expression
+
+
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
+    panels = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    cells: list[tuple[int, int]] = []
+    for panel in panels:
+        at = panel["gridPos"]
+        cells += [
+            (x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
+        ]
+    assert len(set(cells)) == len(cells)
+
+
+def test_the_datasource_of_every_panel_is_provisioned() -> None:
+    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
+    uids = {entry["uid"] for entry in source["datasources"]}
+    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} <= uids
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/structure.md", "docs/log.md"])
+def test_links_lead_to_files_and_sections_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in text.splitlines()
+        if line.startswith("#")
+    }
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert links
+    for link in links:
+        if link.startswith("#"):
+            assert link[1:] in headings, link
+        else:
+            assert ((ROOT / page).parent / link).exists(), link
