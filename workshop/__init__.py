@@ -1,0 +1,1 @@
+"""The workshop makes the embedded default model: data, tokenizer, training, evaluation and export."""

@@ -1,0 +1,20 @@
+"""The command line: `python -m workshop train|export|evaluate`."""
+
+import argparse
+
+from workshop import evaluate, export, train
+
+
+def main() -> None:
+    """Runs one command."""
+    parser = argparse.ArgumentParser(prog="workshop", description="Makes the embedded default model.")
+    commands = parser.add_subparsers(required=True)
+    for name, module in (("train", train), ("export", export), ("evaluate", evaluate)):
+        command = commands.add_parser(name, help=module.__doc__)
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+main()

@@ -1,0 +1,1 @@
+"""Measures a model folder against the targets of its card."""
