@@ -1,5 +1,6 @@
 """The uvicorn server of one replica: drains before it stops, and ends with an exit code that means something."""
 
+import math
 from types import FrameType
 
 import uvicorn
@@ -16,8 +17,13 @@ class Server(uvicorn.Server):
         self._engine = engine
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, end at once at the second.
+
+        uvicorn would raise the signal again after a clean end; a drained replica exits with 0 instead.
+        """
+        self.force_exit = self.should_exit
+        self.should_exit = True
         self._engine.drain()
-        super().handle_exit(sig, frame)
 
 
 def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
@@ -34,7 +40,7 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         server_header=False,
         date_header=True,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=round(settings.drain_seconds) or None,
+        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         ws="none",
         h11_max_incomplete_event_size=16384,
     )

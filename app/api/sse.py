@@ -66,12 +66,13 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the events until they end, the client leaves, or it reads too slowly."""
-        writer = asyncio.create_task(self._write(_Connection(send, self.raw_headers, self._limits)))
+        connection = _Connection(send, self.raw_headers, self._limits)
+        writer = asyncio.create_task(self._write(connection))
         watcher = asyncio.create_task(_left(receive))
         try:
             await asyncio.wait((writer, watcher), return_when=asyncio.FIRST_COMPLETED)
-            if writer.done():
-                writer.result()
+            if writer.done() or connection.finished:  # a whole response, too, reads as a disconnect
+                await writer
             else:
                 self._observation.outcome = "cancelled"
         finally:
@@ -118,6 +119,7 @@ class _Connection:
         self._lock = asyncio.Lock()
         self._last = time.monotonic()
         self.started = False
+        self.finished = False
 
     async def send(self, data: bytes, more: bool = True) -> None:
         """Write, after the response's start where this is the first write.
@@ -135,6 +137,7 @@ class _Connection:
     async def finish(self) -> None:
         """End the response."""
         await self.send(b"", more=False)
+        self.finished = True
 
     async def keep_alive(self) -> None:
         """Write a comment whenever there was silence for too long."""

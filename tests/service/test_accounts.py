@@ -1,0 +1,73 @@
+"""What the service says of itself: metrics that count every request, and nothing left behind by clients that leave."""
+
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.service.running_service import MODEL, Service
+
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "I want a refund."}], "max_tokens": 300}
+
+
+def test_histograms_count_the_requests_that_were_sent(service: Service) -> None:
+    def counts() -> tuple[float, ...]:
+        return (
+            service.sample("repartee_request_duration_seconds_count", task="chat"),
+            service.sample("repartee_time_to_first_token_seconds_count"),
+            service.sample("repartee_request_duration_seconds_count", task="decision"),
+            service.sample("repartee_requests_total", outcome="rejected"),
+        )
+
+    before = counts()
+    for stream in (False, True, False):
+        body = CHAT | {"max_tokens": 5, "stream": stream}
+        assert httpx.post(f"{service.url}/v1/chat/completions", json=body, timeout=60).status_code == 200
+    body = {"model": MODEL, "input": ["a refund please", "hello"], "labels": ["refund", "greeting"]}
+    assert httpx.post(f"{service.url}/v1/classify", json=body, timeout=60).status_code == 200
+    assert httpx.post(f"{service.url}/v1/chat/completions", json={"model": 5}).status_code == 400
+    after = counts()
+    assert [b - a for a, b in zip(before, after, strict=True)] == [3, 3, 1, 1]
+
+
+def test_server_timing_says_what_the_body_says(service: Service) -> None:
+    answer = httpx.post(f"{service.url}/v1/chat/completions", json=CHAT | {"max_tokens": 5}, timeout=60)
+    header = dict(part.strip().split(";dur=") for part in answer.headers["server-timing"].split(","))
+    timings = answer.json()["timings"]
+    for stage in ("tokenize", "queue", "prefill", "decode"):
+        assert float(header[stage]) == pytest.approx(timings[f"{stage}_ms"], abs=0.002)
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool_finds_nothing_to_say(service: Service) -> None:
+    text = httpx.get(f"{service.url}/metrics").content
+    check = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
+
+
+def test_a_hundred_clients_that_leave_leave_nothing(service: Service) -> None:
+    body = CHAT | {"stream": True, "temperature": 1.5, "ignore_eos": True, "max_tokens": 1500}
+
+    def leave(number: int) -> None:
+        with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=body, timeout=60) as answer:
+            assert answer.status_code == 200
+            for _ in zip(range(number % 4), answer.iter_lines(), strict=False):
+                pass
+
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(leave, range(100)))
+    limit = time.monotonic() + 20
+    gauges = ("repartee_running_requests", "repartee_queue_requests", "repartee_kv_cache_usage_ratio")
+    while any(service.sample(gauge) for gauge in gauges) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert [service.sample(gauge) for gauge in gauges] == [0, 0, 0]
+    assert service.sample("repartee_request_cancellations_total") > 0
+    assert (
+        httpx.post(
+            f"{service.url}/v1/chat/completions", json=CHAT | {"max_tokens": 3}, timeout=60
+        ).status_code
+        == 200
+    )

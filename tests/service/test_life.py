@@ -1,0 +1,89 @@
+"""The life of a service: alive at once, honest while its engine is gone, whole streams at the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.service.running_service import MODEL, ROOT, Service, running_service
+
+STREAM = {
+    "model": MODEL,
+    "messages": [{"role": "user", "content": "Tell me about my refund."}],
+    "stream": True,
+    "ignore_eos": True,
+    "max_tokens": 400,
+    "temperature": 0,
+}
+
+
+@pytest.fixture
+def own_service() -> Iterator[Service]:
+    with running_service() as running:
+        yield running
+
+
+def test_a_killed_engine_is_told_and_comes_back(own_service: Service) -> None:
+    service = own_service
+    url = f"{service.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=STREAM, timeout=60) as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith("data: "))
+        next(lines)
+        os.kill(service.engine_process, signal.SIGKILL)
+        rest = list(lines)
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "internal_error"
+    assert "data: [DONE]" not in rest
+    assert service.readiness() == 503
+    refused = httpx.post(url, json=STREAM | {"stream": False, "max_tokens": 3})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_restarting")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert httpx.get(f"{service.url}/livez").status_code == 200
+    service.wait_ready()
+    again = httpx.post(url, json=STREAM | {"stream": False, "max_tokens": 3}, timeout=60)
+    assert again.json()["usage"]["completion_tokens"] == 3
+
+
+def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Service) -> None:
+    service = own_service
+    lines: list[str] = []
+    first = threading.Event()
+
+    def read() -> None:
+        with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=STREAM, timeout=60) as answer:
+            for line in answer.iter_lines():
+                lines.append(line)
+                first.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert first.wait(30)
+    service.process.send_signal(signal.SIGTERM)
+    reader.join(60)
+    assert lines[-2:] == ["data: [DONE]", ""] or lines[-1] == "data: [DONE]"
+    assert service.process.wait(30) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"REPARTEE_PROT": "1"}, "did you mean REPARTEE_PORT"),
+        ({"REPARTEE_PORT": "many"}, "REPARTEE_PORT"),
+        ({"REPARTEE_MODEL": "/nowhere/here"}, "/nowhere/here"),
+        ({"REPARTEE_HOST": "0.0.0.0"}, "REPARTEE_API_KEYS_FILE"),
+        ({"REPARTEE_API_KEYS_FILE": "/nowhere/keys.json"}, "keys"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
+    command = [sys.executable, "-m", "app"]
+    run = subprocess.run(
+        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 2
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
