@@ -14,6 +14,9 @@ from app.engine.messages import SamplingParams, TokenLogprob
 _NUCLEUS_GUESS = 256
 """Top tokens looked at first for top-p: sorting a whole vocabulary costs more than the forward of a small model."""
 
+_COLDEST = 1e-30
+"""Least temperature that is divided by."""
+
 
 class Sampler:
     """Chooses tokens; each sequence has its own parameters and its own random numbers.
@@ -95,7 +98,7 @@ class Sampler:
         seed = sequence.request.sampling.seed
         source = f"seed {seed}" if seed is not None else f"request {self._seed} {sequence.id}"
         digest = blake2b(f"{source} {sequence.num_generated}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest) / 2**64
+        return (int.from_bytes(digest) >> 11) / 2**53  # 53 bits: more would round up to 1
 
 
 def _is_plain_greedy(params: SamplingParams, sequence: Sequence) -> bool:
@@ -114,7 +117,8 @@ def _draw(logits: torch.Tensor, params: SamplingParams, uniform: float) -> int:
 
     The order is temperature, top-k, top-p, min-p, as in transformers.
     """
-    probabilities = (logits / params.temperature).softmax(-1)
+    # Less the maximum, and no colder than float32 can divide by: the coldest is greedy, never NaN.
+    probabilities = ((logits - logits.max()) / max(params.temperature, _COLDEST)).softmax(-1)
     ids: torch.Tensor | None = None
     if 0 < params.top_k < probabilities.numel():
         probabilities, ids = probabilities.topk(params.top_k)

@@ -122,8 +122,7 @@ class Scheduler:
         """Queue a sequence. One that can never run fails at the next step instead of waiting for ever."""
         self._by_id[sequence.id] = sequence
         bisect.insort(self._waiting, sequence, key=_order)
-        blocks_at_most = -(-len(sequence.tokens) // self.blocks.block_size)
-        if sequence.prompt_length > self._max_model_len or blocks_at_most > self.blocks.num_blocks:
+        if not self._can_run(sequence):
             self._end(sequence, FinishReason.FAILED)
 
     def abort(self, sequence_id: int) -> None:
@@ -159,6 +158,14 @@ class Scheduler:
         outputs.extend(_last_output(sequence) for sequence in self._ended)
         self._ended.clear()
         return outputs
+
+    def _can_run(self, sequence: Sequence) -> bool:
+        """Whether the sequence has something to compute, and fits the model's context and the cache."""
+        request = sequence.request
+        longest = sequence.prompt_length + max((len(label) - 1 for label in request.labels), default=0)
+        blocks = -(-len(sequence.tokens) // self.blocks.block_size)
+        well_formed = bool(request.prompt) and all(request.labels)
+        return well_formed and longest <= self._max_model_len and blocks <= self.blocks.num_blocks
 
     # Within schedule()
 

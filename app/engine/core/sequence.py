@@ -48,7 +48,9 @@ class Sequence:
     @classmethod
     def of(cls, request: AddRequest, now: float) -> "Sequence":
         """A new waiting sequence for `request`, which arrived at `now`."""
-        if not request.labels:
+        if not request.labels or not all(
+            request.labels
+        ):  # an empty label has no tree; the scheduler refuses it
             return cls(request, now, list(request.prompt))
         tree = build_label_tree(len(request.prompt), request.labels)
         return cls(request, now, request.prompt + tree.tokens, tree)
