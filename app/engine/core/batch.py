@@ -15,7 +15,7 @@ class AttentionGroup:
     Attributes:
         rows: the group's rows in the packed step, a slice where they are contiguous.
         batch: sequences in the group; each has `rows / batch` queries.
-        blocks: (batch, n) blocks that hold their contexts, padded with block 0.
+        blocks: (batch, n) blocks that hold their contexts, padded with the sequence's own first one.
         positions: (batch, queries) index of each query in its sequence's cache.
         visible: (batch, queries, n * block_size) cached tokens that each query may see (padding is not).
         distance: (batch, queries, n * block_size) how many positions each cached token lies behind the query;
@@ -134,7 +134,7 @@ def _decode_group(
     counts = [-(-(item.start + 1) // block_size) for item in scheduled]
     widest = max(counts)
     tables = [
-        item.sequence.block_table[:count] + [0] * (widest - count)
+        item.sequence.block_table[:count] + item.sequence.block_table[:1] * (widest - count)
         for item, count in zip(scheduled, counts, strict=True)
     ]
     cached = torch.arange(widest * block_size, device=device)

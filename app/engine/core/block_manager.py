@@ -108,6 +108,13 @@ class BlockManager:
                 self._free[block] = None
         sequence.block_table = []
 
+    def discard(self, sequence: Sequence) -> list[int]:
+        """Forget what the blocks that the sequence holds alone store; return them, so that they can be cleared."""
+        own = [block for block in sequence.block_table if self._holders[block] == 1]
+        for block in own:
+            self._forget(block)
+        return own
+
     def check_invariants(self, sequences: Iterable[Sequence]) -> None:
         """Raise AssertionError unless counts, free list and hashes agree with the sequences' block tables."""
         holders = [0] * self.num_blocks

@@ -3,6 +3,8 @@
 import logging
 import time
 
+import torch
+
 from app.engine.config import EngineConfig
 from app.engine.core.batch import Batch
 from app.engine.core.block_manager import BlockManager
@@ -59,6 +61,7 @@ class EngineCore:
         before_forward = time.monotonic()
         results = self._run(scheduled) if scheduled else []
         after_forward = time.monotonic()
+        self._clear_failed(scheduled, results)
         outputs = self.scheduler.update(scheduled, results)
         return StepOutputs(outputs, self._stats(scheduled, started, after_forward - before_forward))
 
@@ -70,12 +73,20 @@ class EngineCore:
         try:
             batch = Batch.of(scheduled, self._block_size, self._device)
             return self._sampler.sample(batch, self._runner.run(batch))
+        except torch.AcceleratorError:
+            raise  # the device's context is lost, and every later batch with it: only a new process can serve
         except Exception:
             if len(scheduled) == 1:
                 logger.exception("the forward pass of one request failed")
                 return [StepResult(failed=True)]
             half = len(scheduled) // 2
             return self._run(scheduled[:half]) + self._run(scheduled[half:])
+
+    def _clear_failed(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> None:
+        """Leave no NaN of a failed sequence in the cache: attention would carry it to the blocks' next holder."""
+        for item, result in zip(scheduled, results, strict=True):
+            if result.failed:
+                self._runner.cache.clear(self.scheduler.blocks.discard(item.sequence))
 
     def _stats(self, scheduled: list[ScheduledSequence], started: float, forward: float) -> StepStats:
         scheduler = self.scheduler

@@ -37,6 +37,11 @@ class KVCache:
         """Gather `blocks` (batch, n) as keys and values (batch, kv_heads, n * block_size, head_dim)."""
         return self._gather(self.keys[layer], blocks), self._gather(self.values[layer], blocks)
 
+    def clear(self, blocks: list[int]) -> None:
+        """Zero `blocks`: whoever gets them next multiplies their unwritten slots by 0, which must not be NaN."""
+        for cache in (*self.keys, *self.values):
+            cache[blocks] = 0
+
     def _gather(self, cache: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
         batch, count = blocks.shape
         rows = cache.index_select(0, blocks.flatten())  # (batch * n, block_size, kv_heads, head_dim)
