@@ -1,0 +1,95 @@
+"""A run's results as markdown: machine, one table of medians with their spread, gates, what failed."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from loadtests.gates import Gate, gates
+
+Samples = dict[str, dict[str, list[float]]]
+
+
+@dataclass
+class Results:
+    """Samples of each subject's figures, and what went wrong, by subject."""
+
+    samples: Samples = field(default_factory=dict)
+    failures: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, subject: str, figures: Mapping[str, float]) -> None:
+        """Take one round of one subject."""
+        for figure, value in figures.items():
+            self.samples.setdefault(subject, {}).setdefault(figure, []).append(value)
+
+    def fail(self, subject: str, reason: str) -> None:
+        """Note a round that gave no figures."""
+        self.failures.setdefault(subject, []).append(reason)
+
+    @property
+    def medians(self) -> dict[str, dict[str, float]]:
+        """The median of each figure."""
+        return {
+            subject: {figure: statistics.median(values) for figure, values in figures.items()}
+            for subject, figures in self.samples.items()
+        }
+
+
+def render(
+    results: Results, *, machine: Mapping[str, str], command: str, notes: Sequence[str], streams: int
+) -> str:
+    """The whole report."""
+    parts = [
+        "# CPU bench\n",
+        "\n".join(f"- {name}: {value}" for name, value in machine.items()),
+        f"\nReproduce: `{command}`\n",
+        *[f"{note}\n" for note in notes],
+        "## Figures\n\nMedian (least to greatest of the rounds).\n",
+        figures_table(results.samples),
+        "\n## Gates\n",
+        gates_table(gates(results.medians, streams)),
+    ]
+    if results.failures:
+        parts += ["\n## Not measured\n", *_failures(results.failures)]
+    return "\n".join(parts) + "\n"
+
+
+def figures_table(samples: Samples) -> str:
+    """One row a figure, one column a subject."""
+    figures = list(dict.fromkeys(figure for found in samples.values() for figure in found))
+    rows = [[figure, *[_cell(found.get(figure)) for found in samples.values()]] for figure in figures]
+    return table(["figure", *samples], rows)
+
+
+def gates_table(found: Iterable[Gate]) -> str:
+    """One row a gate."""
+    rows = [
+        [gate.name, number(gate.value), f"{'≥' if gate.at_least else '≤'} {gate.bound:g}", gate.verdict]
+        for gate in found
+    ]
+    return table(["gate", "measured", "bound", "verdict"], rows)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A markdown table."""
+    lines = [list(head), ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent; a dash for NaN."""
+    if math.isnan(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _cell(values: Sequence[float] | None) -> str:
+    if not values:
+        return ""
+    middle = number(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({number(min(values))} to {number(max(values))})"
+
+
+def _failures(failures: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    for subject, reasons in failures.items():
+        yield f"{subject}, failures: {len(reasons)}, the last:\n\n```\n{reasons[-1].strip()}\n```\n"

@@ -1,0 +1,55 @@
+"""The bench runs its subjects in turn, survives those that fail, and writes only when told."""
+
+from pathlib import Path
+
+import pytest
+
+from loadtests import bench, gates
+from loadtests.cases import Figures
+from loadtests.plan import Plan
+from loadtests.processes import ProcessFailed
+
+
+def failing(plan: Plan) -> Figures:
+    raise ProcessFailed("It ended with code 1.")
+
+
+def test_subjects_take_turns_and_a_failure_stops_nobody() -> None:
+    order: list[str] = []
+
+    def subject(name: str) -> bench.Subject:
+        def measure(plan: Plan) -> Figures:
+            order.append(name)
+            return {"tok/s": float(len(order))}
+
+        return measure
+
+    subjects = {"a": subject("a"), "broken": failing, "b": subject("b")}
+    results = bench.run(Plan(Path("m"), rounds=2), subjects)
+    assert order == ["a", "b", "a", "b"]
+    assert results.samples == {"a": {"tok/s": [1, 3]}, "b": {"tok/s": [2, 4]}}
+    assert results.failures == {"broken": ["It ended with code 1."] * 2}
+
+
+@pytest.mark.parametrize(("ready", "code"), [(3.0, 0), (30.0, 1)])
+def test_the_exit_code_tells_a_failed_gate(
+    ready: float,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(bench.SUBJECTS, gates.EMBEDDED, lambda plan: {"ready s": ready})
+    monkeypatch.setattr(bench, "BENCHMARKS", tmp_path / "benchmarks")
+    arguments = ["--quick", "--shape", "tiny", "--dir", str(tmp_path), "--only", gates.EMBEDDED]
+    assert bench.main(arguments) == code
+    assert "embedded model ready" in capsys.readouterr().out
+    assert not (tmp_path / "benchmarks").exists()
+
+
+def test_write_leaves_a_dated_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(bench.SUBJECTS, gates.EMBEDDED, lambda plan: {"ready s": 3.0})
+    monkeypatch.setattr(bench, "BENCHMARKS", tmp_path / "benchmarks")
+    bench.main(["--shape", "tiny", "--dir", str(tmp_path), "--only", gates.EMBEDDED, "--write"])
+    (page,) = (tmp_path / "benchmarks").iterdir()
+    assert page.name.endswith("-cpu.md") and "| embedded model ready, s | 3 |" in page.read_text()
