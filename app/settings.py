@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.engine.config import EngineConfig
@@ -68,7 +68,9 @@ class Settings(BaseSettings):
 
     # Engine
     model: str = Field(
-        EMBEDDED_MODEL, description="Local directory or hub id of a causal LM; default: the embedded model."
+        EMBEDDED_MODEL,
+        min_length=1,
+        description="Local directory or hub id of a causal LM; default: the embedded model.",
     )
     model_name: str = Field(
         "", description="Name under which the model is served; default: the last part of `model`."
@@ -94,6 +96,13 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, description="Base seed of requests that bring none.")
     warmup: bool = Field(True, description="Run warm-up requests before the service is ready.")
 
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [origin.strip() for origin in value.split(",") if origin.strip()]
+
     @property
     def served_name(self) -> str:
         """The model's public name."""
@@ -112,10 +121,11 @@ def load_settings() -> Settings:
         UnknownSetting: a variable with our prefix that no field knows.
         pydantic.ValidationError: a value that does not fit its field.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = [name.upper() for name in Settings.model_fields]
     for variable in os.environ:
-        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
-            near = difflib.get_close_matches(variable.upper(), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+        prefix, name = variable[: len(PREFIX)].upper(), variable[len(PREFIX) :].upper()
+        if prefix == PREFIX and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
             raise UnknownSetting(f"{variable} is not a setting{hint}")
     return Settings()

@@ -70,7 +70,9 @@ def test_equals_plain_attention_however_the_work_is_cut(
             sliding_window=window,
             softcap=softcap,
         )
-        for item, rows in zip(scheduled, output[0].split([item.length for item in scheduled]), strict=True):
+        for item, rows in zip(
+            scheduled, torch.split(output[0], [item.length for item in scheduled]), strict=True
+        ):
             got[item.sequence.id][item.start : item.start + item.length] = rows
     for n in range(3):
         torch.testing.assert_close(got[n], plain_attention(queries[n], keys[n], values[n], window, softcap))

@@ -18,7 +18,12 @@ NEW_TOKENS = 24
 
 
 def config_of(family: str, **overrides: Any) -> EngineConfig:
-    values = {"kv_cache_tokens": 4096, "device": "cpu", "dtype": "float32", "quantization": "none"}
+    values: dict[str, Any] = {
+        "kv_cache_tokens": 4096,
+        "device": "cpu",
+        "dtype": "float32",
+        "quantization": "none",
+    }
     return EngineConfig(model=str(tiny_checkpoint(family)), **(values | overrides))
 
 

@@ -24,7 +24,9 @@ def config(model: Path | str, **overrides: Any) -> EngineConfig:
 def greedy(settings: EngineConfig, prompts: list[list[int]]) -> list[list[int]]:
     core = EngineCore(load_model(settings), settings)
     for number, prompt in enumerate(prompts):
-        core.add(AddRequest(id=number, prompt=prompt, sampling=SamplingParams(max_tokens=12, ignore_eos=True)))
+        core.add(
+            AddRequest(id=number, prompt=prompt, sampling=SamplingParams(max_tokens=12, ignore_eos=True))
+        )
     tokens: list[list[int]] = [[] for _ in prompts]
     while core.has_work:
         for output in core.step().outputs:
@@ -43,7 +45,11 @@ def test_native_bf16_equals_float32_on_the_same_weights(family: str, monkeypatch
     checkpoint = tiny_checkpoint(family, torch.bfloat16)
     settings = config(checkpoint)
     loaded = load_model(settings)
-    assert (loaded.dtype, loaded.activation_dtype, loaded.kernels) == (torch.bfloat16, torch.float32, "native")
+    assert (loaded.dtype, loaded.activation_dtype, loaded.kernels) == (
+        torch.bfloat16,
+        torch.float32,
+        "native",
+    )
     assert isinstance(loaded.model.lm_head, Bf16Linear)
     reference = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     for prompt, tokens in zip(prompts(), greedy(settings, prompts()), strict=True):

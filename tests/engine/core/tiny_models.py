@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
@@ -17,7 +18,6 @@ from transformers import (
     PreTrainedConfig,
     Qwen2Config,
     Qwen3Config,
-    AutoModelForCausalLM,
 )
 
 VOCABULARY = 160

@@ -1,0 +1,56 @@
+"""model_directory: a directory as it is, a hub id through the hub's client, anything else refused with a reason."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.model_source import ModelNotAvailable, model_directory
+
+
+def test_a_directory_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert model_directory(str(tmp_path / "model")) == tmp_path / "model"
+    assert model_directory("model") == tmp_path / "model"
+    assert model_directory("~/model") == tmp_path / "model"
+
+
+@pytest.mark.parametrize("model", ["/nowhere/at/all", "../model", "a/b/c", "-x", "a b", "maker/../../etc"])
+def test_what_is_neither_directory_nor_hub_id_is_refused(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    monkeypatch.chdir("/")
+    with pytest.raises(ModelNotAvailable, match="REPARTEE_MODEL"):
+        model_directory(model)
+
+
+def test_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelNotAvailable):
+        model_directory(str(tmp_path / "model.safetensors"))
+
+
+def test_a_hub_id_is_fetched_without_pickles_and_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+
+    def download(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    assert model_directory("maker/small-1b") == tmp_path
+    ((name, patterns),) = asked
+    assert name == "maker/small-1b"
+    assert not any(pattern.endswith((".bin", ".py", ".pt", "*")) for pattern in patterns)
+
+
+def test_an_unreachable_hub_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(*_: Any, **__: Any) -> str:
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(ModelNotAvailable, match=r"maker/small-1b.*no route"):
+        model_directory("maker/small-1b")
