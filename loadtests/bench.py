@@ -69,7 +69,7 @@ def run(plan: Plan, subjects: dict[str, Subject]) -> Results:
 
 
 def _plan(options: argparse.Namespace, model: Path) -> Plan:
-    plan = Plan(model, options.threads, options.rounds)
+    plan = Plan(model, options.threads, options.rounds, stream_seconds=options.limit)
     if options.quick:
         return replace(
             plan, rounds=1, prompt_tokens=32, new_tokens=24, streams=4, long_prompt=400, classifications=5
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=("tiny", "0.5b"), default="0.5b")
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), help="subjects to run")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("REPARTEE_THREADS", "0")))
+    parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a stream is cut")
     parser.add_argument("--dir", type=Path, help="where random models are kept; default: the system's temp")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/DATE-cpu.md")
     return parser

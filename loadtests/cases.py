@@ -44,7 +44,7 @@ class Endpoint:
         """One stream of `new_tokens` greedy tokens.
 
         Raises:
-            RequestFailed: refused, broken off, or not a single text within the limit.
+            RequestFailed: refused, broken off, fewer than two texts within the limit, or another length of prompt.
         """
         timeline = timeline or Timeline(0.0)
         body = {"model": self.model, "temperature": 0.0, "max_tokens": new_tokens} | self.extra
@@ -59,6 +59,11 @@ class Endpoint:
                 await stream(self.base + path, body, timeline)
         except TimeoutError:
             _cut(timeline, self.limit)
+        else:
+            if not self.chat and timeline.prompt_tokens != prompt_tokens:
+                raise RequestFailed(
+                    f"The prompt had {timeline.prompt_tokens} tokens instead of {prompt_tokens}."
+                )
         return timeline
 
 

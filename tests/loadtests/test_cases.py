@@ -93,6 +93,18 @@ async def test_a_server_that_says_nothing_fails() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_prompt_of_another_length_is_refused() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        await exchange.send(content("a") + usage(9, 2) + DONE)
+        await exchange.finish()
+
+    async with serving(answer) as base:
+        with pytest.raises(RequestFailed, match="9 tokens instead of 8"):
+            await Endpoint(base, "m").generate(8, 2)
+
+
+@pytest.mark.anyio
 async def test_speed_asks_for_distinct_greedy_completions() -> None:
     bodies = []
 
