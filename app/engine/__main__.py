@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ from app.engine.channel import BlockingChannel
 from app.engine.loop import run_engine
 from app.engine.messages import Configure, Failed, Progress
 
+logger = logging.getLogger(__name__)
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -19,9 +22,11 @@ def main() -> int:
     """Load the model, say what was found, then serve until the API process is gone."""
     _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API process decides
-    channel = BlockingChannel(socket.socket(fileno=int(sys.argv[1])))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        return _serve(channel)
+    with (
+        socket.socket(fileno=int(sys.argv[1])) as end,
+        contextlib.suppress(BrokenPipeError, ConnectionResetError),
+    ):
+        return _serve(BlockingChannel(end))
     return 0
 
 
@@ -39,6 +44,10 @@ def _serve(channel: BlockingChannel) -> int:
         core, ready = start_core(configure.config, channel.send)
     except StartFailure as failure:
         channel.send(Failed(str(failure)))
+        return 1
+    except Exception as error:
+        logger.exception("the engine cannot start")
+        channel.send(Failed(f"The engine cannot start: {type(error).__name__}; the log above says where."))
         return 1
     channel.send(ready)
     run_engine(core, channel)

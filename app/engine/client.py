@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -215,8 +216,7 @@ class AsyncEngine:
         stream = RequestStream(self._next_id, self._abort)
         if not self._open:
             self._last_step = time.monotonic()  # idle until now: silence was no stall
-        self._open[stream.id] = _OpenRequest(stream, "decision" if labels else "chat")
-        channel.send(
+        channel.send(  # before it counts as open: a value that cannot be encoded must leave nothing behind
             AddRequest(
                 id=stream.id,
                 prompt=prompt,
@@ -227,6 +227,7 @@ class AsyncEngine:
                 cache_salt=cache_salt,
             )
         )
+        self._open[stream.id] = _OpenRequest(stream, "decision" if labels else "chat")
         return stream
 
     def _admit(self) -> AsyncChannel:
@@ -262,7 +263,8 @@ class AsyncEngine:
                 self._on_ready(message)
             case Failed():
                 logger.error("engine: %s", message.message)
-                self._set_state(EngineState.FAILED)
+                if self._state is not EngineState.DRAINING:
+                    self._set_state(EngineState.FAILED)
                 self._on_failed(message.message)
 
     def _on_step(self, step: StepOutputs) -> None:
@@ -294,12 +296,14 @@ class AsyncEngine:
 
     async def _supervise(self) -> None:
         failures = 0
-        while True:
-            was_ready = await self._run_process()
+        while self._may_start():
+            try:
+                was_ready = await self._run_process()
+            except OSError as error:
+                logger.error("the engine process could not be started: %s", error)
+                was_ready = False
             self._fail_open()
-            if self._state is EngineState.DRAINING:
-                return
-            if self._state is EngineState.FAILED and self._info is None:
+            if not self._may_start():
                 return
             failures = 1 if was_ready else failures + 1
             pause = min(0.1 * 2.0**failures, _LONGEST_BACKOFF)
@@ -308,26 +312,44 @@ class AsyncEngine:
             self._observer.engine_restarted()
             await asyncio.sleep(pause)
 
+    def _may_start(self) -> bool:
+        """Whether a process may be started: not while draining, nor after a first start that was hopeless."""
+        hopeless = self._state is EngineState.FAILED and self._info is None
+        return not hopeless and self._state is not EngineState.DRAINING
+
     async def _run_process(self) -> bool:
-        """Run one engine process to its end; True if it was ready at some time."""
-        ours, theirs = open_socketpair()
+        """Run one engine process to its end; True if it was ready at some time.
+
+        Raises:
+            OSError: the system gives no process or no socket.
+        """
         self._closed.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "app.engine",
-            str(theirs.fileno()),
-            pass_fds=[theirs.fileno()],
-            env=os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
-            stdin=asyncio.subprocess.DEVNULL,
-        )
-        theirs.close()
-        self._channel = await AsyncChannel.open(ours, self._on_message, self._closed.set)
+        self._channel = await AsyncChannel.open(await self._spawn(), self._on_message, self._closed.set)
         self._channel.send(Configure(self._config))
         await self._closed.wait()
         was_ready = self._state is EngineState.READY
         await self._end_process()
         return was_ready
+
+    async def _spawn(self) -> socket.socket:
+        """Start an engine process; returns our end of its channel."""
+        ours, theirs = open_socketpair()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "app.engine",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
 
     async def _end_process(self) -> None:
         """Close the channel, which tells the engine to stop, and make sure that it does."""

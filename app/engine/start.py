@@ -11,7 +11,7 @@ from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import LoadedModel, load_model
-from app.engine.messages import AddRequest, FromEngine, Progress, Ready, SamplingParams
+from app.engine.messages import AddRequest, FinishReason, FromEngine, Progress, Ready, SamplingParams
 from app.errors import ReparteeError
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
     """Load the model and warm it up, reporting each phase through `send`.
 
     Raises:
-        StartFailure: no model, no device, or too little memory.
+        StartFailure: no model, no device, too little memory, or a model that fails on the warm-up.
     """
     transformers_logging.disable_progress_bar()  # the phases are reported through `send`
     if config.threads:
@@ -46,15 +46,23 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
 
 
 def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> None:
-    """Run the shapes that the first requests will bring, so that they pay for no lazy initialisation."""
-    tokens = min(config.max_batch_tokens, loaded.max_model_len // 2, 64)
+    """Run the shapes that the first requests will bring, so that they pay for no lazy initialisation.
+
+    Raises:
+        StartFailure: the model fails on them, so it would fail on every request.
+    """
+    tokens = max(1, min(config.max_batch_tokens, loaded.max_model_len // 2, 64))
     prompt = [index % loaded.vocab_size for index in range(tokens)]
     sampling = SamplingParams(max_tokens=4, ignore_eos=True)
     core.add(AddRequest(id=-1, prompt=prompt, sampling=sampling, cache_salt="warm-up"))
     core.add(AddRequest(id=-2, prompt=prompt, sampling=sampling, cache_salt="warm-up too"))
     core.add(AddRequest(id=-3, prompt=prompt[:4], labels=[[5, 6], [7]], cache_salt="warm-up"))
     while core.has_work:
-        core.step()
+        outputs = core.step().outputs
+        if any(output.finish_reason is FinishReason.FAILED for output in outputs):
+            raise StartFailure(
+                "The model fails on its warm-up requests; the log above says how. Try REPARTEE_DTYPE=float32."
+            )
 
 
 def _timed(phase: str, send: Callable[[FromEngine], None], work: Callable[[], T]) -> T:

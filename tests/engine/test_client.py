@@ -1,7 +1,8 @@
-"""AsyncEngine with a real engine process: ready, tokens, abort, death, restart, no orphan."""
+"""AsyncEngine with a real engine process: tokens, scores, readers that leave, a full queue, death and restart."""
 
 import asyncio
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Callable
 
@@ -12,18 +13,14 @@ from app.engine.config import EngineConfig
 from app.engine.messages import FinishReason, SamplingParams
 from app.engine.stream import RequestStream
 from app.errors import Draining, EngineDied, EngineRestarting, Overloaded, Starting
-from tests.engine.core.tiny_models import tiny_checkpoint
+from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
 from tests.engine.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
 LONG = SamplingParams(max_tokens=200, ignore_eos=True)
 
 
-def configuration() -> EngineConfig:
-    return EngineConfig(model=str(tiny_checkpoint("llama")), device="cpu", kv_cache_tokens=4096, threads=1, max_running=4)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
@@ -38,30 +35,57 @@ async def read(stream: RequestStream) -> tuple[list[int], FinishReason | None]:
     return tokens, None
 
 
-@pytest.fixture
-def observer() -> RecordingObserver:
-    return RecordingObserver()
-
-
-@pytest.fixture
-async def engine(observer: RecordingObserver) -> AsyncIterator[AsyncEngine]:
-    engine = AsyncEngine(configuration(), observer, max_waiting=8)
+async def started(observer: RecordingObserver) -> AsyncEngine:
+    config = EngineConfig(
+        model=str(tiny_checkpoint("llama")), device="cpu", kv_cache_tokens=4096, threads=1, max_running=16
+    )
+    engine = AsyncEngine(config, observer, max_waiting=128)
     await engine.start()
     with pytest.raises(Starting):
         engine.submit([5])
     await until(lambda: engine.state is EngineState.READY)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def observer() -> RecordingObserver:
+    return RecordingObserver()
+
+
+@pytest.fixture(scope="module")
+async def engine(observer: RecordingObserver) -> AsyncIterator[AsyncEngine]:
+    """One process for the module: each start costs seconds, and every test leaves it idle and ready."""
+    engine = await started(observer)
     yield engine
     await engine.stop()
     assert engine.process_id is None
 
 
-async def test_many_requests_get_their_own_tokens(engine: AsyncEngine, observer: RecordingObserver) -> None:
-    alone = [await read(engine.submit([5 + i, 6, 7], sampling=LONG)) for i in range(6)]
-    together = await asyncio.gather(*[read(engine.submit([5 + i, 6, 7], sampling=LONG)) for i in range(6)])
+async def assert_idle(engine: AsyncEngine, observer: RecordingObserver) -> None:
+    """Nothing is open here, and the engine's last step left no sequence and no block in use."""
+    await until(lambda: engine.num_open == 0)
+    (stats,) = observer.named("step")[-1]
+    assert (stats.running, stats.waiting, stats.kv_blocks_used) == (0, 0, 0)
+    assert engine.making_progress
+
+
+async def test_many_requests_get_the_tokens_they_get_alone(
+    engine: AsyncEngine, observer: RecordingObserver
+) -> None:
+    chooser = random.Random(17)
+    prompts = [[chooser.randrange(3, VOCABULARY) for _ in range(chooser.randrange(1, 60))] for _ in range(32)]
+    sampling = [SamplingParams(max_tokens=20, ignore_eos=True, temperature=n % 2, seed=n) for n in range(32)]
+
+    async def answer(number: int) -> tuple[list[int], FinishReason | None]:
+        return await read(engine.submit(prompts[number], sampling=sampling[number], cache_salt=f"{number}"))
+
+    finished = len(observer.named("sequence_finished"))
+    alone = [await answer(number) for number in range(32)]
+    together = await asyncio.gather(*map(answer, range(32)))
     assert together == alone
-    assert len({tuple(tokens) for tokens, _ in alone}) == 6
-    assert len(observer.named("sequence_finished")) == 12
-    assert engine.num_open == 0
+    assert len({tuple(tokens) for tokens, _ in alone}) == 32
+    assert len(observer.named("sequence_finished")) == finished + 64
+    await assert_idle(engine, observer)
 
 
 async def test_decision_scores(engine: AsyncEngine) -> None:
@@ -70,34 +94,65 @@ async def test_decision_scores(engine: AsyncEngine) -> None:
     assert all(score < 0 for score in outputs[0].label_scores)
 
 
-async def test_closing_a_stream_frees_it_in_the_engine(engine: AsyncEngine, observer: RecordingObserver) -> None:
+async def test_closing_a_stream_frees_it_in_the_engine(
+    engine: AsyncEngine, observer: RecordingObserver
+) -> None:
     stream = engine.submit([5, 6, 7], sampling=LONG)
     await anext(stream)
     stream.close()
-    await until(lambda: engine.num_open == 0)
-    (stats,) = observer.named("step")[-1]
-    assert (stats.running, stats.waiting, stats.kv_blocks_used) == (0, 0, 0)
+    await assert_idle(engine, observer)
     assert observer.named("sequence_finished")[-1][1].finish_reason is FinishReason.ABORTED
 
 
+async def test_a_hundred_readers_that_leave_at_any_moment_leave_nothing(
+    engine: AsyncEngine, observer: RecordingObserver
+) -> None:
+    async def leave_after(outputs: int) -> None:
+        stream = engine.submit([5 + outputs, 6, 7], sampling=LONG)
+        try:
+            for _ in range(outputs):
+                await anext(stream)
+        finally:
+            stream.close()
+
+    finished = len(observer.named("sequence_finished"))
+    readers = [asyncio.create_task(leave_after(number % 10)) for number in range(100)]
+    await asyncio.sleep(0)
+    for reader in readers[::3]:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    await assert_idle(engine, observer)
+    assert len(observer.named("sequence_finished")) == finished + 100
+
+
 async def test_a_full_queue_refuses(engine: AsyncEngine) -> None:
+    short = SamplingParams(max_tokens=1, ignore_eos=True)
     streams = []
     with pytest.raises(Overloaded) as refusal:
-        for _ in range(64):
-            streams.append(engine.submit([5, 6], sampling=LONG))
+        for _ in range(1000):
+            streams.append(engine.submit([5, 6], sampling=short))
     assert refusal.value.retry_after >= 1
-    assert len(streams) >= 8
+    assert len(streams) == 128
     ends = await asyncio.gather(*[read(stream) for stream in streams])
     assert {reason for _, reason in ends} == {FinishReason.LENGTH}
 
 
-async def test_a_killed_engine_ends_its_streams_and_comes_back(engine: AsyncEngine, observer: RecordingObserver) -> None:
+async def test_a_value_that_cannot_be_sent_leaves_nothing_open(engine: AsyncEngine) -> None:
+    with pytest.raises(OverflowError):
+        engine.submit([5], sampling=SamplingParams(seed=2**70))
+    assert engine.num_open == 0
+
+
+async def test_a_killed_engine_ends_its_streams_and_comes_back(
+    engine: AsyncEngine, observer: RecordingObserver
+) -> None:
     stream = engine.submit([5, 6, 7], sampling=LONG)
     await anext(stream)
     assert engine.process_id is not None
     os.kill(engine.process_id, signal.SIGKILL)
     with pytest.raises(EngineDied):
         await read(stream)
+    stream.close()
     with pytest.raises(EngineRestarting):
         engine.submit([5])
     await until(lambda: engine.state is EngineState.READY)
@@ -106,22 +161,14 @@ async def test_a_killed_engine_ends_its_streams_and_comes_back(engine: AsyncEngi
     assert reason is FinishReason.LENGTH
 
 
-async def test_draining_refuses_new_work_and_finishes_the_old(engine: AsyncEngine) -> None:
+async def test_draining_refuses_new_work_and_finishes_the_old() -> None:
+    engine = await started(RecordingObserver())
     stream = engine.submit([5, 6, 7], sampling=LONG)
-    stopping = asyncio.create_task(engine.stop(drain_seconds=30))
+    stopping = asyncio.create_task(engine.stop(drain_seconds=60))
     await asyncio.sleep(0)
     with pytest.raises(Draining):
         engine.submit([5])
     tokens, reason = await read(stream)
     assert (len(tokens), reason) == (200, FinishReason.LENGTH)
     await stopping
-
-
-async def test_a_model_that_cannot_be_loaded_is_reported(observer: RecordingObserver) -> None:
-    reasons: list[str] = []
-    engine = AsyncEngine(EngineConfig(model="/nowhere/at/all", device="cpu"), observer, on_failed=reasons.append)
-    await engine.start()
-    await until(lambda: bool(reasons))
-    assert engine.state is EngineState.FAILED
-    assert "/nowhere/at/all" in reasons[0]
-    await engine.stop()
+    assert engine.process_id is None

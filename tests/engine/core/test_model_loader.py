@@ -18,7 +18,8 @@ from tests.engine.core.tiny_models import FAMILIES, VOCABULARY, tiny_checkpoint
 
 
 def config(model: Path | str, **overrides: Any) -> EngineConfig:
-    return EngineConfig(**({"model": str(model), "device": "cpu", "kv_cache_tokens": 1024} | overrides))
+    values: dict[str, Any] = {"model": str(model), "device": "cpu", "kv_cache_tokens": 1024}
+    return EngineConfig(**(values | overrides))
 
 
 def greedy(settings: EngineConfig, prompts: list[list[int]]) -> list[list[int]]:

@@ -1,0 +1,99 @@
+"""start_core and the process around it: phases in order, and a start that cannot serve says so instead of serving."""
+
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+
+from app.engine import __main__ as process
+from app.engine import start
+from app.engine.channel import open_socketpair
+from app.engine.config import EngineConfig
+from app.engine.core.model_runner import ModelRunner
+from app.engine.messages import AddRequest, Configure, Failed, FromEngine, Progress, Ready, SamplingParams
+from app.engine.start import StartFailure, start_core
+from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
+
+
+def configuration(**overrides: int) -> EngineConfig:
+    sizes = {"kv_cache_tokens": 1024} | overrides
+    return EngineConfig(model=str(tiny_checkpoint("llama")), device="cpu", dtype="float32", **sizes)  # type: ignore[arg-type]
+
+
+def test_the_phases_are_reported_and_the_warm_up_leaves_nothing() -> None:
+    sent: list[FromEngine] = []
+    core, ready = start_core(configuration(), sent.append)
+    assert [message.phase for message in sent if isinstance(message, Progress)] == ["load", "cache", "warmup"]
+    assert (ready.vocab_size, ready.max_model_len, ready.eos_token_ids) == (VOCABULARY, 256, [2])
+    assert ready.num_blocks * ready.block_size == 1024
+    assert not core.has_work and core.scheduler.blocks.num_used == 0
+    core.add(AddRequest(id=1, prompt=[0, 1, 2], sampling=SamplingParams(max_tokens=1)))
+    (output,) = core.step().outputs
+    assert output.cached_tokens == 0
+
+
+@pytest.mark.parametrize("context", [4, 8])
+def test_the_shortest_contexts_are_warmed_up_too(context: int) -> None:
+    core, ready = start_core(configuration(max_model_len=context), lambda message: None)
+    assert ready.max_model_len == context and not core.has_work
+
+
+def test_a_model_that_fails_on_the_warm_up_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(ModelRunner, "run", broken)
+    with pytest.raises(StartFailure, match="warm-up"):
+        start_core(configuration(), lambda message: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "REPARTEE_QUANTIZATION"),
+        (StartFailure("because"), "because"),
+        (TypeError(), "TypeError"),
+    ],
+)
+def test_whatever_a_start_raises_is_told_to_the_operator(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(start, "load_model", broken)
+    messages, code = conversation(monkeypatch, Configure(configuration()))
+    assert code == 1
+    assert isinstance(messages[-1], Failed) and words in messages[-1].message
+
+
+def test_the_process_serves_until_its_peer_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    messages, code = conversation(monkeypatch, Configure(configuration()))
+    assert code == 0
+    assert isinstance(messages[-1], Ready)
+
+
+def test_a_peer_that_leaves_before_it_configures_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert conversation(monkeypatch, None) == ([], 0)
+
+
+def conversation(monkeypatch: pytest.MonkeyPatch, first: Configure | None) -> tuple[list[FromEngine], int]:
+    """Run the engine process's `main` in a thread, with a peer that leaves once it knows how the start went."""
+    ours, theirs = open_socketpair()
+    monkeypatch.setattr(sys, "argv", ["engine", str(theirs.detach())])
+    monkeypatch.setattr(process, "_die_with_parent", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    messages: list[FromEngine] = []
+    with ours, ThreadPoolExecutor(1) as executor:
+        code = executor.submit(process.main)
+        if first is not None:
+            payload = msgspec.msgpack.encode(first)
+            ours.sendall(len(payload).to_bytes(4, "little") + payload)
+            while not messages or isinstance(messages[-1], Progress):
+                size = int.from_bytes(ours.recv(4, socket.MSG_WAITALL), "little")
+                messages.append(msgspec.msgpack.decode(ours.recv(size, socket.MSG_WAITALL), type=FromEngine))
+        ours.shutdown(socket.SHUT_WR)
+        return messages, code.result(timeout=60)

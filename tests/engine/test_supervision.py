@@ -1,0 +1,143 @@
+"""AsyncEngine and processes that do not start: reported once, tried again ever more slowly, never while draining."""
+
+import asyncio
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.engine.client import AsyncEngine, EngineState
+from app.engine.config import EngineConfig
+from app.engine.messages import Failed, Ready, SequenceOutput, StepOutputs, StepStats
+from app.errors import EngineRestarting
+from tests.engine.recording_observer import RecordingObserver
+
+pytestmark = pytest.mark.anyio
+READY = Ready(
+    model="m",
+    device="cpu",
+    dtype="float32",
+    quantization="none",
+    attention="repartee",
+    kernels="torch",
+    max_model_len=64,
+    vocab_size=160,
+    eos_token_ids=[2],
+    block_size=16,
+    num_blocks=8,
+    parameters=1,
+    memory_bytes=4,
+    torch="2",
+)
+
+
+class SilentChannel:
+    """Takes messages and answers none."""
+
+    def send(self, message: Any) -> None: ...
+    def close(self) -> None: ...
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def engine_of(**arguments: Any) -> AsyncEngine:
+    return AsyncEngine(EngineConfig(model="/nowhere/at/all", device="cpu"), RecordingObserver(), **arguments)
+
+
+def connected(**arguments: Any) -> AsyncEngine:
+    """An engine that is ready, without a process."""
+    engine = engine_of(**arguments)
+    engine._channel = SilentChannel()  # type: ignore[assignment]
+    engine._on_message(READY)
+    return engine
+
+
+async def test_a_model_that_cannot_be_loaded_is_reported_and_not_tried_again() -> None:
+    reasons: list[str] = []
+    engine = engine_of(on_failed=reasons.append)
+    await engine.start()
+    await until(lambda: bool(reasons))
+    assert engine.state is EngineState.FAILED
+    assert "/nowhere/at/all" in reasons[0]
+    assert engine._supervisor is not None
+    await engine._supervisor
+    assert len(reasons) == 1
+    await engine.stop()
+
+
+async def test_a_process_that_ends_at_once_is_tried_again_ever_more_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr("app.engine.client.sys.executable", str(program))
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: len(caplog.records) >= 3)
+    pauses = [record.args for record in caplog.records[:3]]
+    assert pauses == [(pytest.approx(0.2),), (pytest.approx(0.4),), (pytest.approx(0.8),)]
+    assert engine.state is EngineState.RESTARTING
+    with pytest.raises(EngineRestarting):
+        engine.submit([5])
+    await engine.stop()
+    assert engine.process_id is None
+
+
+async def test_a_system_without_processes_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.engine.client.sys.executable", "/nowhere/python")
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: sum("could not be started" in message for message in caplog.messages) >= 2)
+    assert engine.state is EngineState.RESTARTING
+    await engine.stop()
+
+
+async def test_no_process_is_started_while_draining(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.engine.client.sys.executable", "/nowhere/python")
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: engine.state is EngineState.RESTARTING)
+    engine.drain()
+    assert engine._supervisor is not None
+    await engine._supervisor
+    assert sum("could not be started" in message for message in caplog.messages) == 1
+    assert engine.state is EngineState.DRAINING
+    await engine.stop()
+
+
+@pytest.mark.parametrize("message", [READY, Failed("no memory")])
+async def test_draining_is_never_undone(message: Ready | Failed) -> None:
+    engine = engine_of()
+    engine.drain()
+    engine._on_message(message)
+    assert engine.state is EngineState.DRAINING
+
+
+async def test_open_work_without_a_step_is_no_progress() -> None:
+    stalled, patient = connected(stall_seconds=0.0), connected(stall_seconds=1000.0)
+    idle = connected(stall_seconds=0.0)
+    for engine in (stalled, patient):
+        engine.submit([5])
+    assert not stalled.making_progress
+    assert patient.making_progress
+    assert idle.making_progress
+
+
+async def test_an_output_for_a_request_that_is_gone_is_ignored() -> None:
+    engine = connected()
+    stream = engine.submit([5])
+    engine._on_message(StepOutputs([SequenceOutput(id=stream.id + 1, tokens=[9])], StepStats()))
+    assert stream.take_ready() == []
+    engine._on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=[9])], StepStats()))
+    assert [output.tokens for output in stream.take_ready()] == [[9]]
