@@ -18,7 +18,7 @@ from loadtests.machine import machine
 from loadtests.plan import Plan
 from loadtests.processes import ProcessFailed
 from loadtests.report import Results, render
-from loadtests.subjects import Subject, bare_generate, embedded, ours, transformers_serve
+from loadtests.subjects import KV_CACHE_TOKENS, Subject, bare_generate, embedded, ours, transformers_serve
 
 SUBJECTS: dict[str, Subject] = {
     gates.OURS: ours(gap_test=True),
@@ -87,7 +87,9 @@ def _notes(plan: Plan, shape: str) -> list[str]:
         "chats of a customer instead. `tok/s` counts prefill in, `decode tok/s` only the time in which all streams "
         f"decode. A stream is cut after {plan.stream_seconds:.0f} s and counted as far as it came.",
         "Peers: `transformers serve MODEL --continuous-batching --device cpu`, asked by the same client, and "
-        "`model.generate` in a process without HTTP. Both come with `requirements/dev.txt`.",
+        "`model.generate` in a process without HTTP. Both come with `requirements/dev.txt`. This service's KV cache is "
+        f"set to {KV_CACHE_TOKENS:,} tokens; `transformers serve` sizes its own by the free memory, which shows in "
+        "its RSS.",
     ]
 
 

@@ -14,7 +14,7 @@ Subject = Callable[[Plan], Figures]
 Measure = Callable[[str], Coroutine[None, None, Figures]]
 """Takes a server's base address."""
 _MEBIBYTE = 1 << 20
-_KV_CACHE_TOKENS = 16_384
+KV_CACHE_TOKENS = 16_384
 _WARM_UP_TOKENS = 8
 _TO_THE_END = {"ignore_eos": True}
 
@@ -86,7 +86,7 @@ def bare_generate(dtype: str) -> Subject:
 
 def _serve_ours(plan: Plan, settings: dict[str, str], figures_of: Measure) -> Figures:
     port = free_port()
-    settings = settings | {"PORT": str(port), "KV_CACHE_TOKENS": str(_KV_CACHE_TOKENS), "DEVICE": "cpu"}
+    settings = settings | {"PORT": str(port), "KV_CACHE_TOKENS": str(KV_CACHE_TOKENS), "DEVICE": "cpu"}
     settings |= {"LOG_LEVEL": "warning", "REQUEST_TIMEOUT_SECONDS": str(plan.stream_seconds)}
     if plan.threads:
         settings["THREADS"] = str(plan.threads)
