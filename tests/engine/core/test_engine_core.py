@@ -136,3 +136,27 @@ def test_label_scores_equal_separate_forwards(family: str, budget: int) -> None:
         expected = sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(label))
         assert score == pytest.approx(expected, abs=2e-4)
     assert tokens_of(outputs[2]) == generate(family, prompts(1, seed=6)[0])
+
+
+def test_sampled_tokens_survive_batching_chunks_and_preemption() -> None:
+    sampling = {"temperature": 1.0, "top_p": 0.95, "frequency_penalty": 0.5, "logprobs": 2}
+    many = [request(n, prompt, seed=n % 3, **sampling) for n, prompt in enumerate(prompts(8))]
+    alone: dict[int, list[SequenceOutput]] = {}
+    for one in many:
+        core = EngineCore(loaded_model("llama"), config_of("llama"))
+        core.add(one)
+        alone |= run(core)
+    core = EngineCore(
+        loaded_model("llama"), config_of("llama", kv_cache_tokens=272, block_size=4, max_batch_tokens=32)
+    )
+    for one in many:
+        core.add(one)
+    preemptions, together = 0, dict[int, list[int]]()
+    while core.has_work:
+        step = core.step()
+        preemptions += step.stats.preemptions
+        for output in step.outputs:
+            together.setdefault(output.id, []).extend(output.tokens)
+    assert preemptions
+    assert together == {number: tokens_of(outputs) for number, outputs in alone.items()}
+    assert all(len(output.logprobs) == 1 for outputs in alone.values() for output in outputs)
