@@ -66,7 +66,7 @@ async def test_a_model_that_cannot_be_loaded_is_reported_and_not_tried_again() -
     assert engine.state is EngineState.FAILED
     assert "/nowhere/at/all" in reasons[0]
     assert engine._supervisor is not None
-    await engine._supervisor
+    await asyncio.wait_for(engine._supervisor, 60)
     assert len(reasons) == 1
     await engine.stop()
 
@@ -110,7 +110,7 @@ async def test_no_process_is_started_while_draining(
     await until(lambda: engine.state is EngineState.RESTARTING)
     engine.drain()
     assert engine._supervisor is not None
-    await engine._supervisor
+    await asyncio.wait_for(engine._supervisor, 60)
     assert sum("could not be started" in message for message in caplog.messages) == 1
     assert engine.state is EngineState.DRAINING
     await engine.stop()

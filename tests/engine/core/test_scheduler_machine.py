@@ -94,6 +94,8 @@ class Scheduling(RuleBasedStateMachine):
         assert decoding == sorted(decoding, reverse=True), "a prompt before a decode"
         if any(decoding):
             assert sum(item.length for item in scheduled if not item.sequence.is_decoding) <= CHUNK
+        if self.engine.scheduler.preemptions:
+            assert set(sequences) <= set(was_running), "one was admitted while another gave way"
         for sequence in was_running:
             if sequence.is_decoding and sequence.status is SequenceStatus.RUNNING:
                 assert sequence in sequences, "a decode was left out"
