@@ -12,8 +12,7 @@
 namespace {
 
 constexpr long kLanes = 8;
-constexpr long kTileN = 4;    // weight rows in flight: independent chains that hide the latency of an addition
-constexpr long kTileM = 3;    // 4 x 3 sums, 3 inputs and 1 weight fill the 16 registers of AVX2
+constexpr long kTileN = 4;       // weight rows in flight: independent chains that hide the latency of an addition
 constexpr long kSmall = 65536;  // multiplications below which starting a second thread costs more than it saves
 constexpr long kBlockM = 48;     // input rows kept in the second-level cache while all weights pass by
 
@@ -31,7 +30,11 @@ inline Floats load_floats(const float* from) {
 inline Floats load_bf16(const uint16_t* from) {
   Halves halves;
   std::memcpy(&halves, from, sizeof halves);
+#ifdef __FMA__
+  return (Floats)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)halves), 16);
+#else
   return (Floats)(__builtin_convertvector(halves, Words) << 16);
+#endif
 }
 
 inline float to_float(uint16_t half) {
@@ -55,17 +58,18 @@ inline float sum(Floats v) {
   return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
 }
 
+// M input rows times N weight rows. M x N sums, N weights and one input must fit the 16 registers of AVX2.
 template <long M, long N>
 void tile(const float* x, const uint16_t* w, const float* bias, float* y, long n, long k) {
   Floats sums[N][M] = {};
   const long whole = k - k % kLanes;
   for (long i = 0; i < whole; i += kLanes) {
-    Floats inputs[M];
-    for (long row = 0; row < M; row++) inputs[row] = load_floats(x + row * k + i);
-    for (long column = 0; column < N; column++) {
-      const Floats weight = load_bf16(w + column * k + i);
-      for (long row = 0; row < M; row++) {
-        sums[column][row] = multiply_add(weight, inputs[row], sums[column][row]);
+    Floats weights[N];
+    for (long column = 0; column < N; column++) weights[column] = load_bf16(w + column * k + i);
+    for (long row = 0; row < M; row++) {
+      const Floats input = load_floats(x + row * k + i);
+      for (long column = 0; column < N; column++) {
+        sums[column][row] = multiply_add(weights[column], input, sums[column][row]);
       }
     }
   }
@@ -80,12 +84,30 @@ void tile(const float* x, const uint16_t* w, const float* bias, float* y, long n
   }
 }
 
+// M input rows times N weight rows, two weight rows at a time where M alone gives enough independent chains.
+template <long M, long N>
+void rows(const float* x, const uint16_t* w, const float* bias, float* y, long n, long k) {
+  constexpr long kStep = M >= 4 && N > 2 ? 2 : N;
+  for (long column = 0; column < N; column += kStep) {
+    tile<M, kStep>(x, w + column * k, bias ? bias + column : nullptr, y + column, n, k);
+  }
+}
+
 template <long N>
 void columns(const float* x, const uint16_t* w, const float* bias, float* y, long m, long n, long k) {
-  long row = 0;
-  for (; row + kTileM <= m; row += kTileM) tile<kTileM, N>(x + row * k, w, bias, y + row * n, n, k);
-  if (m - row == 2) tile<2, N>(x + row * k, w, bias, y + row * n, n, k);
-  if (m - row == 1) tile<1, N>(x + row * k, w, bias, y + row * n, n, k);
+  while (m > 0) {
+    const long taken = m >= 9 || m == 6 || m == 7 ? 6 : m >= 4 ? 4 : m;
+    switch (taken) {
+      case 6: rows<6, N>(x, w, bias, y, n, k); break;
+      case 4: rows<4, N>(x, w, bias, y, n, k); break;
+      case 3: rows<3, N>(x, w, bias, y, n, k); break;
+      case 2: rows<2, N>(x, w, bias, y, n, k); break;
+      default: rows<1, N>(x, w, bias, y, n, k);
+    }
+    x += taken * k;
+    y += taken * n;
+    m -= taken;
+  }
 }
 
 void weight_tile(const float* x, const uint16_t* w, const float* bias, float* y, long m, long n, long k, long column) {
