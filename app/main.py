@@ -63,6 +63,7 @@ def create_app(
         lifespan=_lifespan(engine, services.metrics),
         middleware=_middleware(settings, services.metrics),
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # a redirect would be built from the client's own Host header
     )
     app.state.services = services
     install_error_handlers(app)

@@ -15,7 +15,8 @@ from app.errors import InvalidJson, UnsupportedMediaType
 MAX_DEPTH = 32
 MAX_CONTAINERS = 1 << 15
 MAX_KEYS = 1 << 10
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string, or what an unclosed one leaves: possessive, since going back makes it quadratic in the body's size."""
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 

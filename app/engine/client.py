@@ -215,7 +215,7 @@ class AsyncEngine:
         self._next_id += 1
         stream = RequestStream(self._next_id, self._abort)
         if not self._open:
-            self._last_step = time.monotonic()  # idle until now: silence was no stall
+            self._last_step = self._last_finish = time.monotonic()  # idle until now: silence was no stall
         channel.send(  # before it counts as open: a value that cannot be encoded must leave nothing behind
             AddRequest(
                 id=stream.id,
@@ -265,7 +265,8 @@ class AsyncEngine:
                 logger.error("engine: %s", message.message)
                 if self._state is not EngineState.DRAINING:
                     self._set_state(EngineState.FAILED)
-                self._on_failed(message.message)
+                if self._info is None:  # a later start is tried again instead
+                    self._on_failed(message.message)
 
     def _on_step(self, step: StepOutputs) -> None:
         now = time.monotonic()
@@ -328,6 +329,9 @@ class AsyncEngine:
         self._channel.send(Configure(self._config))
         await self._closed.wait()
         was_ready = self._state is EngineState.READY
+        if was_ready:  # readiness and streams must not wait until the process is gone for good
+            self._set_state(EngineState.RESTARTING)
+        self._fail_open()
         await self._end_process()
         return was_ready
 

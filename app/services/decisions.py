@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.engine.client import Engine
 from app.engine.messages import SequenceTimings
 from app.engine.stream import RequestStream
-from app.errors import ContextLengthExceeded, InvalidRequest, SequenceFailed
+from app.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, SequenceFailed
 from app.observation import Observation
 from app.services.chat_template import Message
 from app.services.decision_prompts import DecisionPrompts
@@ -108,15 +108,18 @@ class DecisionService:
         started = time.perf_counter()
         encoded = await self._encode(queries)
         observation.tokenize = time.perf_counter() - started
-        observation.prompt_tokens = sum(len(item.prompt) for item in encoded)
         deadline = self._settings.request_timeout_seconds if timeout is None else timeout
+        remaining = deadline - observation.elapsed()
+        if remaining <= 0:
+            raise DeadlineExceeded
         streams: list[RequestStream] = []
         try:
             for item in encoded:
                 stream = self._engine.submit(
-                    item.prompt, labels=item.labels, timeout=deadline, cache_salt=cache_salt
+                    item.prompt, labels=item.labels, timeout=remaining, cache_salt=cache_salt
                 )
                 streams.append(stream)
+            observation.prompt_tokens = sum(len(item.prompt) for item in encoded)  # admitted: charged
             # Each stream keeps its outputs until they are read, so reading in order loses no time.
             judgements = [
                 await self._read(stream, item, observation)

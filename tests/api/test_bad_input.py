@@ -274,6 +274,8 @@ async def test_a_hopeless_prompt_is_refused_before_tokenizing(
 async def test_routes_and_methods(client: httpx.AsyncClient) -> None:
     lost = await client.get("/v1/Canary")
     assert (lost.status_code, lost.json()["error"]["code"]) == (404, "unknown_url")
+    slash = await client.post("/v1/classify/", json={})
+    assert (slash.status_code, slash.json()["error"]["code"]) == (404, "unknown_url")
     wrong = await client.get(CHAT)
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert wrong.json()["error"]["code"] == "method_not_allowed"

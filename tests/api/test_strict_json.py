@@ -43,6 +43,9 @@ def test_what_json_can_say_is_read(value: object, ascii_only: bool) -> None:
         b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1),
         b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
         b"[" * 500_000,
+        b"[" * (MAX_DEPTH + 1)
+        + b'"'
+        + b'\\"' * 500_000,  # never ends, and must not be scanned anew at each quote
         b"[" + b"{}," * MAX_CONTAINERS + b"{}]",
         b"{" + b",".join(b'"%d":0' % key for key in range(MAX_KEYS + 1)) + b"}",
     ],

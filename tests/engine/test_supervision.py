@@ -10,8 +10,8 @@ import pytest
 
 from app.engine.client import AsyncEngine, EngineState
 from app.engine.config import EngineConfig
-from app.engine.messages import Failed, Ready, SequenceOutput, StepOutputs, StepStats
-from app.errors import EngineRestarting
+from app.engine.messages import Failed, FinishReason, Ready, SequenceOutput, StepOutputs, StepStats
+from app.errors import EngineRestarting, Overloaded
 from tests.engine.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ class SilentChannel:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -122,6 +122,32 @@ async def test_draining_is_never_undone(message: Ready | Failed) -> None:
     engine.drain()
     engine._on_message(message)
     assert engine.state is EngineState.DRAINING
+
+
+async def test_only_a_first_start_can_be_hopeless() -> None:
+    reasons: list[str] = []
+    first, later = engine_of(on_failed=reasons.append), connected(on_failed=reasons.append)
+    later._on_message(Failed("no memory just now"))
+    assert reasons == []
+    first._on_message(Failed("no such model"))
+    assert reasons == ["no such model"]
+
+
+async def test_an_idle_hour_does_not_count_as_the_pace_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("app.engine.client.time.monotonic", lambda: now[0])
+    engine = connected(max_waiting=2)
+    for _ in range(100):
+        stream = engine.submit([5])
+        engine._on_message(
+            StepOutputs([SequenceOutput(id=stream.id, finish_reason=FinishReason.STOP)], StepStats())
+        )
+        now[0] += 3600.0
+    engine.submit([5])
+    engine.submit([5])
+    with pytest.raises(Overloaded) as refusal:
+        engine.submit([5])
+    assert refusal.value.retry_after == 1.0
 
 
 async def test_open_work_without_a_step_is_no_progress() -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -81,7 +82,7 @@ async def test_all_queries_are_submitted_and_observed() -> None:
     judgements = await service(engine).judge(queries, observation, timeout=2.5, cache_salt="acme")
     assert len(judgements) == len(engine.prompts) == 3
     assert engine.salts == ["acme"] * 3
-    assert engine.timeouts == [2.5] * 3
+    assert all(0 < timeout <= 2.5 for timeout in engine.timeouts) and len(engine.timeouts) == 3
     assert observation.prompt_tokens == sum(map(len, engine.prompts))
     assert observation.cached_tokens == 9
     assert (observation.queue, observation.prefill) == (0.001, 0.002)
@@ -157,3 +158,11 @@ async def test_labels_that_the_model_cannot_tell_apart_are_refused(monkeypatch: 
     with pytest.raises(InvalidRequest) as caught:
         await judge(ScoringEngine(), Query(question("a", "A"), "text"))
     assert caught.value.param == "labels"
+
+
+async def test_a_deadline_that_passed_before_the_engine_was_asked() -> None:
+    engine = ScoringEngine()
+    observation = Observation("r", arrived=time.perf_counter() - 3.0)
+    with pytest.raises(DeadlineExceeded):
+        await service(engine).judge([Query(question("a", "b"), "some text")], observation, timeout=2.5)
+    assert engine.timeouts == []

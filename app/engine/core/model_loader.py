@@ -162,6 +162,8 @@ def _eos_token_ids(name: str, model: Any) -> frozenset[int]:
     try:
         ids = GenerationConfig.from_pretrained(name).eos_token_id
     except OSError:
+        ids = None
+    if ids is None:
         ids = model.config.eos_token_id
     if ids is None:
         return frozenset()
