@@ -81,7 +81,8 @@ def test_errors_are_the_clients_own_exceptions(service: Service) -> None:
 
 
 def test_thirty_two_at_once_say_what_they_say_alone(service: Service) -> None:
-    questions = [f"Where is my order number {number}?" for number in range(32)]
+    subjects = ["cancel my order", "get a refund", "create an account", "change my shipping address"]
+    questions = [f"How can I {subjects[number % 4]} number {1000 + number}?" for number in range(32)]
 
     def ask(question: str) -> str:
         answer = chat(service, messages=[{"role": "user", "content": question}], max_tokens=40)
