@@ -42,5 +42,4 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         ws="none",
-        h11_max_incomplete_event_size=16384,
     )
