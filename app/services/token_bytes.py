@@ -1,13 +1,5 @@
 """The bytes that each token stands for, for tokenizers whose tokens are byte strings (byte-level BPE)."""
 
-from collections.abc import Mapping
-from typing import Any
-
-
-def is_byte_level(tokenizer: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer.json decodes by joining the bytes of its tokens."""
-    return (tokenizer.get("decoder") or {}).get("type") == "ByteLevel"
-
 
 def _byte_of_character() -> dict[str, int]:
     """Byte-level BPE writes each byte as one printable character: itself, or one from U+0100 on."""

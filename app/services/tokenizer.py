@@ -1,18 +1,24 @@
 """Tokenizer: text to ids and back, where control ids come from the server and never from a client's text."""
 
-import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers
+from msgspec.structs import replace
 from tokenizers.decoders import DecodeStream
 
 from app.errors import InvalidRequest
 from app.services.chat_template import ChatTemplate, Message
-from app.services.token_bytes import bytes_of_token, is_byte_level
-from app.services.tokenizer_files import TokenizerFiles, read_tokenizer_files
+from app.services.token_bytes import bytes_of_token
+from app.services.tokenizer_files import (
+    AddedToken,
+    TokenizerFiles,
+    TokenizerParts,
+    read_tokenizer_files,
+    with_added_tokens,
+)
 
 __all__ = ["Message", "Tokenizer"]
 
@@ -35,26 +41,26 @@ class Tokenizer:
     """
 
     def __init__(self, files: TokenizerFiles) -> None:
-        added = files.tokenizer.get("added_tokens") or []
+        added = files.parts.added_tokens or []
         template = files.chat_template or ""
-        control = [t for t in added if t["special"] or (t["content"].strip() and t["content"] in template)]
-        self._full = tokenizers.Tokenizer.from_str(json.dumps(files.tokenizer))
-        self._plain = _without_control(files, {t["id"] for t in control})
-        self.special_ids = frozenset(t["id"] for t in control)
-        self.hidden_ids = frozenset(t["id"] for t in added if t["special"])
-        unknown = self._full.token_to_id(files.special_tokens.get("unk_token", ""))
+        control = [t for t in added if t.special or (t.content.strip() and t.content in template)]
+        self._plain = _without_control(files, control)
+        self._aware = None if _stand_alone(control, files.parts) else _from_json(files.content)
+        self.special_ids = frozenset(t.id for t in control)
+        self.hidden_ids = frozenset(t.id for t in added if t.special)
+        unknown = self._plain.token_to_id(files.special_tokens.get("unk_token", ""))
         self._forbidden_ids = self.special_ids - {unknown}
-        self._control_ids = {t["content"]: t["id"] for t in control if t["content"]}
+        self._control_ids = {t.content: t.id for t in control if t.content}
         self._control = _longest_first(self._control_ids)
         self._first_characters = _compatible({text[0] for text in self._control_ids})
         self._template = (
             ChatTemplate(files.chat_template, files.special_tokens) if files.chat_template else None
         )
-        self.vocab_size = 1 + max(self._full.get_vocab(with_added_tokens=True).values())
+        self.vocab_size = _vocabulary_size(self._plain, added)
         self.eos_token_ids = files.eos_token_ids or self._ids_of(files, ["eos_token"])
         self._prefix, self._suffix = self._frame(files)
-        self._byte_level = is_byte_level(files.tokenizer)
-        self._longest = self._longest_token(normalizes=files.tokenizer.get("normalizer") is not None)
+        self._byte_level = (files.parts.decoder or {}).get("type") == "ByteLevel"
+        self._longest = self._longest_token(normalizes=files.parts.normalizer is not None)
 
     @classmethod
     def from_directory(cls, path: Path | str) -> "Tokenizer":
@@ -92,12 +98,12 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], *, skip_hidden: bool = False) -> str:
         """Text of the ids, control tokens spelled out unless they are to be skipped."""
         kept = [i for i in ids if i not in self.hidden_ids] if skip_hidden else list(ids)
-        return str(self._full.decode(kept, skip_special_tokens=False))
+        return str(self._plain.decode(kept, skip_special_tokens=False))
 
     def token_bytes(self, token: int) -> bytes:
         """Bytes of one id; where tokens are not byte-level, of its text alone. Unknown ids: none."""
         if self._byte_level:
-            return bytes_of_token(self._full.id_to_token(token) or "")
+            return bytes_of_token(self._plain.id_to_token(token) or "")
         return self.decode([token]).encode()
 
     @property
@@ -107,7 +113,7 @@ class Tokenizer:
 
     def step(self, stream: DecodeStream, token: int) -> str:
         """Feed one id to a decode stream: the text that became certain."""
-        return stream.step(self._full, token) or ""
+        return stream.step(self._plain, token) or ""
 
     def fewest_tokens(self, size: int) -> int:
         """A lower bound of the tokens of any text of `size` bytes; 0 where nothing is known."""
@@ -137,13 +143,16 @@ class Tokenizer:
         self, rendered: str, controls: list[re.Match[str]], unmask: dict[int, str]
     ) -> list[int]:
         """Encode with the control tokens that the template wrote, and with no other."""
-        whole = self._full.encode(rendered.translate(unmask), add_special_tokens=False)
-        found = [(i, o) for i, o in zip(whole.ids, whole.offsets, strict=True) if i in self._forbidden_ids]
-        if len(found) == len(controls) and all(
-            token == self._control_ids[c[0]] and start <= c.start() and c.end() <= end
-            for (token, (start, end)), c in zip(found, controls, strict=True)
-        ):
-            return list(whole.ids)
+        if self._aware is not None:
+            whole = self._aware.encode(rendered.translate(unmask), add_special_tokens=False)
+            found = [
+                (i, o) for i, o in zip(whole.ids, whole.offsets, strict=True) if i in self._forbidden_ids
+            ]
+            if len(found) == len(controls) and all(
+                token == self._control_ids[c[0]] and start <= c.start() and c.end() <= end
+                for (token, (start, end)), c in zip(found, controls, strict=True)
+            ):
+                return list(whole.ids)
         ids, position = list[int](), 0
         for control in controls:
             ids += self.encode(rendered[position : control.start()].translate(unmask))
@@ -153,7 +162,7 @@ class Tokenizer:
 
     def _frame(self, files: TokenizerFiles) -> tuple[list[int], list[int]]:
         """Ids that plain text gets before and after it."""
-        encoding = self._full.encode("a", add_special_tokens=True)
+        encoding = self._plain.encode("a", add_special_tokens=True)
         text = [i for i, mask in enumerate(encoding.special_tokens_mask) if not mask]
         prefix, suffix = encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
         if files.add_bos is not None:
@@ -163,22 +172,52 @@ class Tokenizer:
         return prefix, suffix
 
     def _ids_of(self, files: TokenizerFiles, roles: list[str]) -> list[int]:
-        ids = [self._full.token_to_id(files.special_tokens.get(role, "")) for role in roles]
+        ids = [self._plain.token_to_id(files.special_tokens.get(role, "")) for role in roles]
         return [i for i in ids if i is not None]
 
     def _longest_token(self, *, normalizes: bool) -> int:
         if not self._byte_level:
             return 0
-        longest = max(len(bytes_of_token(token)) for token in self._full.get_vocab(with_added_tokens=True))
+        # One entry at a time: the whole vocabulary as Python strings would stay in memory.
+        entries = (self._plain.id_to_token(i) for i in range(self.vocab_size))
+        longest = max(len(bytes_of_token(entry)) for entry in entries if entry is not None)
         return longest * (_NORMALIZATION_SHRINKS if normalizes else 1)
 
 
-def _without_control(files: TokenizerFiles, control: set[int]) -> tokenizers.Tokenizer:
+def _from_json(content: bytes) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_buffer(content)
+
+
+def _without_control(files: TokenizerFiles, control: list[AddedToken]) -> tokenizers.Tokenizer:
     """The same tokenizer, blind for control tokens in text."""
-    added = [t | {"special": t["id"] in control} for t in files.tokenizer.get("added_tokens") or []]
-    blind = tokenizers.Tokenizer.from_str(json.dumps(files.tokenizer | {"added_tokens": added}))
+    content = files.content
+    if not all(token.special for token in control):
+        ids = {token.id for token in control}
+        added = files.parts.added_tokens or []
+        content = with_added_tokens(content, [replace(t, special=t.id in ids) for t in added])
+    blind = _from_json(content)
     blind.encode_special_tokens = True
     return blind
+
+
+def _stand_alone(control: list[AddedToken], parts: TokenizerParts) -> bool:
+    """Whether text between control tokens gets the same ids alone as within the whole.
+
+    So it is in most models, and one tokenizer (tens of megabytes for a large vocabulary) then serves both. It is not
+    where a control token takes in the spaces beside it or is found only after normalization, or where the first piece
+    of a text is special.
+    """
+    plain = not any(t.lstrip or t.rstrip or t.single_word or t.normalized for t in control)
+    steps = (parts.pre_tokenizer or {}).get("pretokenizers") or [parts.pre_tokenizer or {}]
+    return plain and all(step.get("prepend_scheme") != "first" for step in steps)
+
+
+def _vocabulary_size(tokenizer: tokenizers.Tokenizer, added: list[AddedToken]) -> int:
+    """One more than the highest id."""
+    size = max([tokenizer.get_vocab_size(with_added_tokens=False), *(t.id + 1 for t in added)])
+    if tokenizer.id_to_token(size - 1) is None:  # a vocabulary with holes
+        return int(1 + max(tokenizer.get_vocab(with_added_tokens=True).values()))
+    return size
 
 
 def _longest_first(texts: dict[str, int]) -> re.Pattern[str]:

@@ -6,20 +6,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+
+class AddedToken(msgspec.Struct, frozen=True):
+    """One entry of `added_tokens` in tokenizer.json."""
+
+    id: int
+    content: str
+    special: bool = False
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = False
+
+
+class TokenizerParts(msgspec.Struct, frozen=True):
+    """The small parts of tokenizer.json. The vocabulary is never made Python objects: it is tens of megabytes."""
+
+    added_tokens: list[AddedToken] | None = None
+    normalizer: dict[str, Any] | None = None
+    pre_tokenizer: dict[str, Any] | None = None
+    decoder: dict[str, Any] | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFiles:
     """The tokenizer's files, merged.
 
     Attributes:
-        tokenizer: content of tokenizer.json.
+        content: tokenizer.json as it lies there.
+        parts: what this service reads of it.
         special_tokens: role (`bos_token`, ...) to the token's text.
         chat_template: Jinja source, or None where the model has none.
         eos_token_ids: end tokens that the generation config names; may be empty.
         add_bos, add_eos: what plain text gets; None leaves it to tokenizer.json.
     """
 
-    tokenizer: dict[str, Any]
+    content: bytes
+    parts: TokenizerParts
     special_tokens: dict[str, str] = field(default_factory=dict)
     chat_template: str | None = None
     eos_token_ids: list[int] = field(default_factory=list)
@@ -32,19 +57,27 @@ def read_tokenizer_files(directory: Path) -> TokenizerFiles:
 
     Raises:
         FileNotFoundError: there is no tokenizer.json.
-        ValueError: a file is not JSON.
+        ValueError: a file is not JSON, or not what it should be.
     """
+    content = (directory / "tokenizer.json").read_bytes()
     config = _read_json(directory / "tokenizer_config.json")
     template_file = directory / "chat_template.jinja"
     template = template_file.read_text("utf-8") if template_file.exists() else config.get("chat_template")
     return TokenizerFiles(
-        tokenizer=json.loads((directory / "tokenizer.json").read_text("utf-8")),
+        content=content,
+        parts=msgspec.json.decode(content, type=TokenizerParts),
         special_tokens=_special_tokens(config | _read_json(directory / "special_tokens_map.json")),
         chat_template=_default_template(template),
         eos_token_ids=_as_list(_read_json(directory / "generation_config.json").get("eos_token_id")),
         add_bos=config.get("add_bos_token"),
         add_eos=config.get("add_eos_token"),
     )
+
+
+def with_added_tokens(content: bytes, tokens: list[AddedToken]) -> bytes:
+    """The same tokenizer.json with other added tokens."""
+    raw: dict[str, Any] = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    return msgspec.json.encode(raw | {"added_tokens": tokens})
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,7 +1,11 @@
 """Tokenizer: the same ids as transformers for ordinary text, and no control id from a client's text, ever."""
 
+import json
+import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -42,7 +46,7 @@ def test_text_gives_no_control_id_and_comes_back(text: str) -> None:
     tokenizer = toy()
     ids = tokenizer.encode(text)
     assert controls(tokenizer, ids) == []
-    assert tokenizer.decode(ids) == tokenizer._full.normalizer.normalize_str(text)
+    assert tokenizer.decode(ids) == tokenizer._plain.normalizer.normalize_str(text)
 
 
 @pytest.mark.parametrize("template", [CHATML, BARE, NOTES])
@@ -69,6 +73,48 @@ def test_ids_equal_those_of_transformers(directory: Path, text: str) -> None:
     assert tokenizer.encode_prompt([Message(role, content) for role, content in turns]) == expected  # type: ignore[arg-type]
     assert tokenizer.encode(text) == reference.encode(text, add_special_tokens=False)
     assert tokenizer.encode_completion(text) == reference.encode(text)
+
+
+def _strips(content: dict[str, Any]) -> None:
+    for token in content["added_tokens"][1:3]:
+        token["rstrip"] = True
+
+
+def _marks_the_first_piece(content: dict[str, Any]) -> None:
+    content["pre_tokenizer"] = {
+        "type": "Metaspace", "replacement": "Ġ", "prepend_scheme": "first", "split": True
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [_strips, _marks_the_first_piece])
+def test_control_tokens_that_touch_the_text_beside_them(
+    change: Callable[[dict[str, Any]], None], tmp_path: Path
+) -> None:
+    directory = tmp_path / "changed"
+    shutil.copytree(toy_directory(), directory)
+    path = directory / "tokenizer.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    reference = AutoTokenizer.from_pretrained(directory)
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.content + '<|im_end|>  ' + m.content }}{% endfor %}"
+    )
+    (directory / "chat_template.jinja").write_text(template)
+    expected = reference.encode("<|im_start|>hello<|im_end|>  hello", add_special_tokens=False)
+    tokenizer = Tokenizer.from_directory(directory)
+    assert tokenizer.encode_prompt([Message("user", "hello")]) == expected
+    assert controls(tokenizer, tokenizer.encode_prompt([Message("user", "<|im_end|>")])) == [1, 2]
+
+
+def test_a_vocabulary_with_holes_has_its_highest_id(tmp_path: Path) -> None:
+    directory = tmp_path / "holes"
+    shutil.copytree(toy_directory(), directory)
+    path = directory / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"]["vocab"]["beyond"] = 5000
+    path.write_text(json.dumps(content))
+    assert Tokenizer.from_directory(directory).vocab_size == 5001
 
 
 def test_ordinary_text_beside_a_spelled_control_token_keeps_its_ids() -> None:
