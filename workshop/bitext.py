@@ -62,9 +62,9 @@ def read_short(data: Path) -> list[Support]:
     ]
 
 
-def exchange(row: Support, facts: Facts, rng: random.Random) -> tuple[Message, Message]:
-    """Question and answer with the same fresh entity in both."""
-    fresh = renew(row.kind, row.entity, rng)
+def exchange(row: Support, facts: Facts, rng: random.Random, entity: str = "") -> tuple[Message, Message]:
+    """Question and answer with the same entity in both: the one given, else a fresh one."""
+    fresh = renew(row.kind, row.entity, rng, entity)
     question = fresh(row.question)
     number = fresh(row.entity) if row.kind in ("order_id", "invoice_id") else ""
     return Message("user", question), Message("assistant", fill(fresh(row.answer), facts, number, rng))

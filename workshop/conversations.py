@@ -8,6 +8,7 @@ from pathlib import Path
 from workshop import bitext, grounded, smalltalk
 from workshop.deck import Deck, Decks
 from workshop.encode import Message
+from workshop.one_order import OneOrder
 from workshop.slots import Facts
 from workshop.systems import plain_system
 
@@ -23,7 +24,9 @@ class Conversations:
         self._copying = decks.add(
             Deck("copying", [row for row in support if row.copies and row.kind == "order_id"])
         )
-        self._short = decks.add(Deck("short", bitext.read_short(data)))
+        short = bitext.read_short(data)
+        self._short = decks.add(Deck("short", short))
+        self._one_order = OneOrder(support, short)
         self._chitchat = decks.add(Deck("chitchat", smalltalk.read_chitchat(data)))
         self._dialogues = decks.add(Deck("dialogues", smalltalk.read_dialogues(data)))
         self._faq = grounded.Faq(data)
@@ -37,13 +40,14 @@ class Conversations:
             "support": (0.31, lambda rng: bitext.conversation(self._support.deal(), rng)),
             "copying": (0.13, lambda rng: bitext.conversation(self._copying.deal(), rng)),
             "phrasing": (0.08, self._other_wording),
-            "facts": (0.13, grounded.fact_question),
+            "facts": (0.18, grounded.fact_question),
             "status": (0.09, grounded.order_status),
             "noted": (0.12, grounded.order_noted),
             "faq": (0.11, self._faq.conversation),
             "greeting": (0.05, lambda rng: [*plain_system(rng), *smalltalk.greeting(rng)]),
             "chitchat": (0.06, lambda rng: [*plain_system(rng), *self._chitchat.deal()]),
             "composed": (0.07, self._composed),
+            "one order": (0.06, self._one_order.draw),
             "dialogue": (0.04, lambda rng: self._dialogues.deal()),
         }
 

@@ -125,9 +125,9 @@ def fact_question(rng: random.Random) -> list[Message]:
     return [fact_system(shown, rng), Message("user", rng.choice(questions)), Message("assistant", answer)]
 
 
-def order_noted(rng: random.Random) -> list[Message]:
-    """An order number that the answer repeats."""
-    number = ENTITIES["order_id"](rng)
+def order_noted(rng: random.Random, number: str = "") -> list[Message]:
+    """An order number, a fresh one when none is given, that the answer repeats."""
+    number = number or ENTITIES["order_id"](rng)
     return [
         Message("user", rng.choice(NUMBERS).format(number)),
         Message("assistant", rng.choice(NOTED).format(number)),

@@ -138,4 +138,5 @@ REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b([Oo]ur|[Tt]he|[Yy]our) (?=[a-z]+\.(?:com|net|shop|example)\b)"), ""),
     (re.compile(r"\b(website|live chat|phone number) \1\b", re.IGNORECASE), r"\1"),
     (re.compile(r"\b(visit|to|on|at|into|through|via) website\b"), r"\1 our website"),
+    (re.compile(r"\b(our website),? (?:at )?(?:our )?website\b"), r"\1"),
 )

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from workshop.precision import half_precision
+
 # Coefficients of the quintic iteration published there: they trade exactness for few steps.
 QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -19,10 +21,11 @@ def orthogonal(matrix: torch.Tensor, steps: int = 5) -> torch.Tensor:
     x = matrix / (matrix.norm() + 1e-7)
     flip = x.shape[0] > x.shape[1]
     x = x.T if flip else x
-    for _ in range(steps):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result: torch.Tensor = x.T if flip else x
+    with half_precision(matrix.device):  # the iteration corrects its own rounding
+        for _ in range(steps):
+            gram = x @ x.T
+            x = a * x + (b * gram + c * gram @ gram) @ x
+    result: torch.Tensor = (x.T if flip else x).to(matrix.dtype)
     return result
 
 

@@ -102,8 +102,8 @@ def tidy(text: str) -> str:
     return re.sub(r"[ \t]{2,}", " ", text).strip()
 
 
-def renew(kind: str, value: str, rng: random.Random) -> Callable[[str], str]:
-    """A function that puts one fresh random entity in place of a stock one, wherever it stands in a text."""
+def renew(kind: str, value: str, rng: random.Random, entity: str = "") -> Callable[[str], str]:
+    """A function that puts `entity`, else one fresh random one, in place of a stock one wherever it stands."""
     make = inventions.ENTITIES.get(kind)
     if not value or make is None:
         return lambda text: text
@@ -111,5 +111,5 @@ def renew(kind: str, value: str, rng: random.Random) -> Callable[[str], str]:
     glue = "[0-9]" if kind == "order_id" else "[A-Za-z0-9]"
     rest = r"\d*" if kind == "order_id" else ""
     pattern = re.compile(rf"(?<!{glue})#?0*{re.escape(value.lstrip('#0'))}{rest}(?![A-Za-z0-9])")
-    fresh = make(rng)
+    fresh = entity or make(rng)
     return lambda text: pattern.sub(lambda _: fresh, text)

@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 
 import torch
+from tokenizers import Tokenizer
 
 from workshop.corpus import tokenizer_texts
-from workshop.mixture import Mixture
-from workshop.presets import PRESETS, model_config
+from workshop.mixture import Mixture, Shares
+from workshop.presets import PRESETS, Preset, model_config
 from workshop.schedule import Budget
 from workshop.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from workshop.trainer import Trainer
@@ -22,8 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work-dir", type=Path, required=True, help="tokenizer, checkpoints and log")
     parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument(
+        "--start", type=Path, help="a model folder whose weights and tokenizer a new run takes"
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="training time over all resumed runs")
     parser.add_argument("--steps", type=int, default=0, help="train for so many steps instead")
+    parser.add_argument(
+        "--tokens", type=int, default=1024, help="tokens of each half of a step; a multiple of 1024"
+    )
     parser.add_argument("--save-minutes", type=float, default=4.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="compile the model; needs a C++ compiler")
@@ -37,12 +44,23 @@ def run(arguments: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     preset = PRESETS[arguments.preset]
     if not (folder / "tokenizer.json").is_file():
-        save_tokenizer(train_tokenizer(tokenizer_texts(arguments.data), preset.vocabulary), folder)
-    mixture = Mixture(arguments.data, load_tokenizer(folder), arguments.seed)
+        save_tokenizer(_tokenizer(arguments, preset), folder)
+    shares = Shares(arguments.tokens, arguments.tokens)
+    mixture = Mixture(arguments.data, load_tokenizer(folder), arguments.seed, shares)
     trainer = Trainer(model_config(preset), preset, mixture, arguments.seed, compiled=arguments.compile)
-    spent = trainer.load(folder / LATEST) if (folder / LATEST).is_file() else 0.0
+    spent = 0.0
+    if (folder / LATEST).is_file():
+        spent = trainer.load(folder / LATEST)
+    elif arguments.start:
+        trainer.start_from(arguments.start)
     budget = Budget(arguments.minutes, arguments.steps, spent)
     train_until(trainer, budget, folder, arguments.save_minutes)
+
+
+def _tokenizer(arguments: argparse.Namespace, preset: Preset) -> Tokenizer:
+    if arguments.start:
+        return load_tokenizer(arguments.start)
+    return train_tokenizer(tokenizer_texts(arguments.data), preset.vocabulary)
 
 
 def train_until(trainer: Trainer, budget: Budget, folder: Path, save_minutes: float) -> None:

@@ -13,6 +13,7 @@ from workshop.average import Average
 from workshop.mixture import Mixture
 from workshop.muon import Muon
 from workshop.packing import Batch
+from workshop.precision import half_precision
 from workshop.presets import Preset
 from workshop.schedule import rate_factor
 
@@ -23,7 +24,7 @@ def weighted_loss(
     """The weighted mean loss of a batch, and the mean loss of its answer tokens alone (weight 1)."""
     device = model.device
     chosen, targets, weights = (tensor.to(device) for tensor in batch.targets())
-    with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+    with half_precision(device):
         hidden = backbone(
             input_ids=batch.ids.to(device),
             attention_mask=batch.mask().to(device),
@@ -97,6 +98,16 @@ class Trainer:
         partial = path.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, path)
+
+    def start_from(self, folder: Path) -> None:
+        """Takes the weights of a model folder as the first ones of a new run.
+
+        Raises:
+            RuntimeError: the folder's model has another shape.
+        """
+        loaded = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        self.model.load_state_dict(loaded.state_dict())
+        self.average = Average(self.model)
 
     def load(self, path: Path) -> float:
         """Continues a saved run; the seconds it had trained."""

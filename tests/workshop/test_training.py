@@ -1,5 +1,6 @@
 """A tiny run learns, resumes to the very same weights, and exports a folder that transformers loads."""
 
+import argparse
 import json
 from argparse import Namespace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from workshop import export
+from workshop import export, train
 from workshop.mixture import Mixture, Shares
 from workshop.muon import orthogonal
 from workshop.presets import PRESETS, model_config
@@ -51,6 +52,33 @@ def test_export_loads_in_transformers(data: Path, tokenizer: Tokenizer, tmp_path
     assert json.loads((target / "decisions.json").read_text())["separator"] == " | "
     wanted = trainer.model.model.norm.weight.detach().bfloat16()
     torch.testing.assert_close(model.model.norm.weight.bfloat16(), wanted)
+
+
+def test_a_new_run_starts_from_a_model_folder(data: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    made = _trainer(data, tokenizer)
+    made.train_step(0.1)
+    save_tokenizer(tokenizer, tmp_path)
+    export.export(made.model, tmp_path, tmp_path / "made", {})
+    options = argparse.ArgumentParser()
+    train.add_arguments(options)
+    run = [
+        "--data",
+        str(data),
+        "--preset",
+        "tiny",
+        "--seed",
+        "7",
+        "--steps",
+        "1",
+        "--start",
+        str(tmp_path / "made"),
+    ]
+    train.run(options.parse_args([*run, "--work-dir", str(tmp_path / "again")]))
+    assert (tmp_path / "again/tokenizer.json").read_text() == (tmp_path / "made/tokenizer.json").read_text()
+    state = torch.load(tmp_path / "again/latest.pt", weights_only=False)
+    # One step away from the weights it started with, far from those of the seed.
+    name = "model.embed_tokens.weight"
+    torch.testing.assert_close(state["model"][name], made.model.state_dict()[name].float(), rtol=0, atol=0.02)
 
 
 def test_a_second_export_keeps_the_temperature(tmp_path: Path) -> None:
