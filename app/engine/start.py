@@ -10,6 +10,7 @@ from transformers.utils import logging as transformers_logging
 from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.engine_core import EngineCore
+from app.engine.core.memory import give_back
 from app.engine.core.model_loader import LoadedModel, load_model
 from app.engine.messages import AddRequest, FinishReason, FromEngine, Progress, Ready, SamplingParams
 from app.errors import ReparteeError
@@ -42,6 +43,7 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
         ) from error
     if config.warmup:
         _timed("warmup", send, lambda: warm_up(core, loaded, config))
+    give_back()  # loading and the first pass (which packs quantized weights) leave several times the model behind
     return core, _ready(core, loaded, config)
 
 

@@ -1,8 +1,11 @@
-"""How much memory is free on a device."""
+"""How much memory is free on a device, and how memory that is not used any more goes back to the system."""
 
+import ctypes
+import gc
 import os
 
 import torch
+from torch import nn
 
 
 def free_memory(device: torch.device) -> int:
@@ -18,6 +21,29 @@ def free_memory(device: torch.device) -> int:
     if limit != "max":
         available = min(available, int(limit) - int(used))
     return max(0, available)
+
+
+def leave_checkpoint(model: nn.Module) -> None:
+    """Copy what still lies in the mapped checkpoint.
+
+    One small tensor that was not quantized keeps the whole file mapped, so its pages count as this process's: with it a
+    4-bit model takes more memory than the plain one.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        plain = type(tensor) in (
+            nn.Parameter,
+            torch.Tensor,
+        )  # bitsandbytes keeps its own in classes of its own
+        if plain and tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
+
+
+def give_back() -> None:
+    """Hand freed memory back to the system; glibc would keep it."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _lines(path: str) -> list[str]:

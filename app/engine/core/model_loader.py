@@ -1,18 +1,19 @@
 """Loads an AutoModelForCausalLM: safetensors only, no remote code, on the chosen device, dtype and weight format."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
-from app.engine.core.memory import free_memory
-from app.engine.core.quantization import choose_quantization, quantization_arguments
+from app.engine.core.memory import free_memory, leave_checkpoint
+from app.engine.core.quantization import avoid_unfit_kernels, choose_quantization, quantization_arguments
 from app.engine.native.linear import linear_kernel, use_bf16_linears
 from app.errors import ReparteeError
 
@@ -63,7 +64,7 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
         stored = choose_dtype(config.dtype, device, getattr(text_config, "dtype", None))
         parameters = _count_parameters(config.model)
         quantization, reason = choose_quantization(
-            config.quantization, device, parameters, free_memory(device)
+            config.quantization, device, parameters * stored.itemsize, free_memory(device)
         )
         model = AutoModelForCausalLM.from_pretrained(
             config.model,
@@ -78,6 +79,9 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"Cannot load the model {config.model}: {error}") from error
     model.eval().requires_grad_(False)
+    if quantization != "none":
+        avoid_unfit_kernels(model)
+        leave_checkpoint(model)
     kernel = linear_kernel() if _wants_native_linears(device, stored, quantization) else None
     if kernel is not None:
         use_bf16_linears(model, kernel)
@@ -132,8 +136,12 @@ def _device(requested: str) -> torch.device:
 
 
 def _count_parameters(model: str) -> int:
-    """Parameters of a local checkpoint by the size of its files (2 bytes each); 0 where that is unknown."""
-    return sum(path.stat().st_size for path in Path(model).glob("*.safetensors")) // 2
+    """Parameters of a local checkpoint, by the headers of its files; 0 where there are none."""
+    count = 0
+    for path in Path(model).glob("*.safetensors"):
+        with safe_open(path, "pt") as tensors:
+            count += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return count
 
 
 def _kv_shapes(model: Any) -> list[tuple[int, int]]:

@@ -3,22 +3,29 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 
 def choose_quantization(
-    requested: str, device: torch.device, parameters: int, free_bytes: int
+    requested: str, device: torch.device, plain_bytes: int, free_bytes: int
 ) -> tuple[str, str]:
     """Resolve `auto`; returns the format and the reason, for the operator.
 
     bitsandbytes saves memory more than time (its 8-bit product is slower than bf16 nearly everywhere), so `auto`
     quantizes only where the plain weights would leave less than half of the memory for everything else.
+
+    Args:
+        plain_bytes: size of the weights without quantization; 0 where it is unknown.
     """
     if requested != "auto":
         return requested, "set"
-    plain = parameters * (4 if device.type == "cpu" else 2)
-    if plain <= free_bytes / 2:
+    if plain_bytes <= free_bytes / 2:
         return "none", "the weights fit in half of the free memory"
-    return "bnb-nf4", "the plain weights would take more than half of the free memory"
+    reason = "the plain weights would take more than half of the free memory"
+    if device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported():
+        # Without these instructions bitsandbytes unpacks all 4-bit weights for every token: seconds, not milliseconds.
+        return "bnb-int8", f"{reason}, and this processor is too slow for 4 bits"
+    return "bnb-nf4", reason
 
 
 def quantization_arguments(name: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -37,3 +44,15 @@ def quantization_arguments(name: str, dtype: torch.dtype) -> dict[str, Any]:
     else:
         config = BitsAndBytesConfig(load_in_8bit=True)
     return {"quantization_config": config}
+
+
+def avoid_unfit_kernels(model: nn.Module) -> None:
+    """Keep bitsandbytes' AVX-512 product away from the 4-bit layers whose shape it cannot pack.
+
+    It wants blocks of 32 outputs and 64 inputs and otherwise fails in the first forward pass (bitsandbytes 0.50); its
+    portable product takes any shape.
+    """
+    for module in model.modules():
+        four_bit = isinstance(module, nn.Linear) and hasattr(module, "support_avx512bf16_for_cpu")
+        if four_bit and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]

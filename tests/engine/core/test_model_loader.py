@@ -71,6 +71,22 @@ def test_bitsandbytes_runs_on_the_cpu(family: str, quantization: str) -> None:
     assert [len(tokens) for tokens in greedy(settings, prompts())] == [12, 12, 12]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_parameters_are_counted_whatever_the_files_hold(dtype: torch.dtype) -> None:
+    checkpoint = tiny_checkpoint("llama", dtype)
+    stored = sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(checkpoint).parameters())
+    assert load_model(config(checkpoint)).parameters == stored
+
+
+@pytest.mark.parametrize("quantization", ["bnb-nf4", "bnb-int8"])
+def test_a_quantized_model_does_not_hold_on_to_its_checkpoint(quantization: str, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint("qwen2"), dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    loaded = load_model(config(tmp_path, quantization=quantization, dtype="bfloat16"))
+    assert loaded.quantization == quantization
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
