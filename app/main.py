@@ -18,7 +18,7 @@ from app.api.loop_lag import watch_loop_lag
 from app.api.middleware import RequestContextMiddleware
 from app.api.routes import chat, completions, decisions, models, ops, tokenize
 from app.api.security import AuthMiddleware
-from app.engine.client import Engine
+from app.engine.interface import Engine
 from app.keys import KeyRing
 from app.metrics import Metrics
 from app.services.chat import ChatService

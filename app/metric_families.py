@@ -48,7 +48,7 @@ SLOS: dict[Task, tuple[str, ...]] = {
     "decision": ("availability", "e2e"),
 }
 PHASES = ("decode", "prefill", "classify")
-LOAD_PHASES = ("import", "load", "quantize", "cache", "warmup")
+LOAD_PHASES = ("import", "load", "cache", "warmup")
 REJECTIONS = (
     *("queue_full", "rate_limited", "too_large", "invalid", "unauthorized"),
     *("draining", "not_ready"),
@@ -60,6 +60,7 @@ CANCEL_STAGES = ("queued", "prefill", "decode")
 FINISHES = {
     FinishReason.STOP: "stop",
     FinishReason.LENGTH: "length",
+    FinishReason.DEADLINE: "deadline",
     FinishReason.ABORTED: "cancelled",
     FinishReason.EXPIRED: "expired",
     FinishReason.FAILED: "error",
@@ -91,6 +92,7 @@ class MetricFamilies:
         self._define_state()
 
     def _define_requests(self) -> None:
+        # No label for the outcome: a histogram for each would be a third of all series.
         duration = self._histogram(
             "request_duration_seconds",
             "First byte in to last byte out of requests that were answered whole.",
@@ -111,7 +113,7 @@ class MetricFamilies:
         self._ttft = {stream: ttft.labels(self._model, str(stream).lower()) for stream in (False, True)}
         self._tpot = self._histogram(
             "time_per_output_token_seconds",
-            "Mean gap between the tokens of one request: decode time by tokens less one.",
+            "Mean gap between the tokens of one request (of its slowest sequence).",
             [],
             TOKEN_GAP_BUCKETS,
         ).labels(self._model)

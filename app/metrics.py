@@ -5,7 +5,7 @@ import platform
 from prometheus_client.exposition import choose_encoder
 
 from app import __version__
-from app.engine.messages import Ready, SequenceOutput, StepStats
+from app.engine.messages import FinishReason, Ready, StepStats
 from app.metric_families import (
     DECISION_SLO_SECONDS,
     GENERATING_TASKS,
@@ -81,10 +81,9 @@ class Metrics(MetricFamilies):
         for _ in range(tokens):
             self._inter_token.observe(seconds / tokens)
 
-    def sequence_finished(self, task: Task, output: SequenceOutput) -> None:
-        """The last output of one sequence."""
-        if output.finish_reason is not None:
-            self._finishes[task, output.finish_reason].inc()
+    def sequence_finished(self, task: Task, reason: FinishReason) -> None:
+        """One sequence ended."""
+        self._finishes[task, reason].inc()
 
     def idle(self) -> None:
         """The engine holds nothing."""
@@ -110,11 +109,7 @@ class Metrics(MetricFamilies):
         self._loop_lag.observe(seconds)
 
     def observe_request(self, observation: Observation) -> None:
-        """One finished inference request; requests without a task (health, models) are not recorded here.
-
-        With several sequences in a request (`n` above 1) the time per output token is that of the request as
-        a whole: the slowest decode by all tokens.
-        """
+        """One finished inference request; requests without a task (health, models) are not recorded here."""
         task = observation.task
         if task is None:
             return
@@ -129,7 +124,7 @@ class Metrics(MetricFamilies):
             self._errors[task, "timeout"].inc()
             self._judge(task, "ttft" if task in GENERATING_TASKS else "e2e", good=False)
         if observation.outcome == "error":
-            engine = observation.error_code in ("engine_failure", "sequence_failed", "engine_died")
+            engine = observation.error_code in ("sequence_failed", "engine_died")
             self._errors[task, "engine" if engine else "internal"].inc()
         if observation.outcome == "ok":
             self._observe_answer(task, observation)
@@ -147,10 +142,9 @@ class Metrics(MetricFamilies):
         self._request_generated[task].observe(observation.generated_tokens)
         if observation.first_token is not None:
             self._judge(task, "ttft", good=observation.first_token <= TTFT_SLO_SECONDS)
-        if observation.decode is not None and observation.generated_tokens > 1:
-            gap = observation.decode / (observation.generated_tokens - 1)
-            self._tpot.observe(gap)
-            self._judge(task, "itl", good=gap <= INTER_TOKEN_SLO_SECONDS)
+        if observation.token_gap is not None:
+            self._tpot.observe(observation.token_gap)
+            self._judge(task, "itl", good=observation.token_gap <= INTER_TOKEN_SLO_SECONDS)
 
     def _observe_tokens(self, task: Task, observation: Observation) -> None:
         self._prompt_tokens.inc(observation.prompt_tokens)

@@ -29,12 +29,16 @@ class Observation:
     first_token: float | None = None
     """Arrival to first token (TTFT), queueing included."""
     decode: float | None = None
+    token_gap: float | None = None
+    """Mean gap between the tokens of its slowest sequence (time per output token)."""
     detokenize: float | None = None
     total: float | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
     finish_reason: str | None = None
+    deadline_exceeded: bool = False
+    """The answer was cut at the request's deadline."""
     tenant: str | None = None
     key_id: str | None = None
 
@@ -42,8 +46,11 @@ class Observation:
         """Seconds since the request arrived."""
         return time.perf_counter() - self.arrived
 
-    def timings(self) -> dict[str, float]:
-        """The stages known so far in milliseconds, as `timings` in a body and (with other names) `Server-Timing`."""
+    def timings(self) -> dict[str, float | bool]:
+        """The stages known so far in milliseconds, as `timings` in a body and (with other names) `Server-Timing`.
+
+        `deadline_exceeded` stands among them where the deadline cut the answer: its `finish_reason` is `length` then.
+        """
         stages = {
             "tokenize_ms": self.tokenize,
             "queue_ms": self.queue,
@@ -52,4 +59,7 @@ class Observation:
             "decode_ms": self.decode,
             "total_ms": self.total,
         }
-        return {name: round(seconds * 1000, 3) for name, seconds in stages.items() if seconds is not None}
+        known: dict[str, float | bool] = {
+            name: round(seconds * 1000, 3) for name, seconds in stages.items() if seconds is not None
+        }
+        return known | ({"deadline_exceeded": True} if self.deadline_exceeded else {})

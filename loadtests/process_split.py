@@ -17,10 +17,11 @@ from typing import Any
 
 import torch
 
-from app.engine.client import AsyncEngine, EngineState
+from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import load_model
+from app.engine.interface import EngineState
 from app.engine.loop import run_engine
 from app.engine.messages import AddRequest, FromEngine, SamplingParams, StepOutputs, ToEngine
 

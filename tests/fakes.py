@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from app.engine.client import EngineState
+from app.engine.interface import EngineState
 from app.engine.messages import (
     FinishReason,
     Ready,
@@ -15,6 +15,7 @@ from app.engine.messages import (
 )
 from app.engine.stream import RequestStream
 from app.errors import ReparteeError
+from app.observation import Task
 
 TIMINGS = SequenceTimings(queue=0.001, prefill=0.002, decode=0.003)
 
@@ -24,6 +25,7 @@ class Submitted:
     """One request as the engine got it."""
 
     stream: RequestStream
+    task: Task
     prompt: list[int]
     sampling: SamplingParams
     labels: list[list[int]]
@@ -44,7 +46,7 @@ class FakeEngine:
         fail_after: raise `failure` after so many tokens; None never does.
         hold: answers wait for `release()`; with `hold_after` they first give so many tokens.
         refusal: raised by `submit`.
-        submitted: all requests in order; `aborted`: ids of those that their readers left.
+        submitted: all requests in order; `aborted`: ids of those that their readers left; `left`: why they did.
     """
 
     script: Callable[[list[int]], Sequence[int]] | None = None
@@ -64,6 +66,7 @@ class FakeEngine:
     started: bool = False
     submitted: list[Submitted] = field(default_factory=list)
     aborted: list[int] = field(default_factory=list)
+    left: list[FinishReason] = field(default_factory=list)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -102,6 +105,7 @@ class FakeEngine:
         self,
         prompt: list[int],
         *,
+        task: Task = "chat",
         sampling: SamplingParams = SamplingParams(),  # noqa: B008  (frozen)
         labels: list[list[int]] | None = None,
         timeout: float | None = None,
@@ -111,13 +115,17 @@ class FakeEngine:
         """See `Engine.submit`."""
         if self.refusal is not None:
             raise self.refusal
-        stream = RequestStream(len(self.submitted) + 1, self.aborted.append)
-        request = Submitted(stream, prompt, sampling, labels or [], timeout, priority, cache_salt)
+        stream = RequestStream(len(self.submitted) + 1, self._abort)
+        request = Submitted(stream, task, prompt, sampling, labels or [], timeout, priority, cache_salt)
         self.submitted.append(request)
         task = asyncio.get_running_loop().create_task(self._answer(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return stream
+
+    def _abort(self, request_id: int, reason: FinishReason) -> None:
+        self.aborted.append(request_id)
+        self.left.append(reason)
 
     async def _answer(self, request: Submitted) -> None:
         if request.labels:
@@ -144,8 +152,11 @@ class FakeEngine:
             [] if top is None else [TokenLogprob(t, -0.5, [(t, -0.5), (5, -1.5)][:top]) for t in tokens]
         )
         cached = self.cached_tokens if first else 0
+        timings = SequenceTimings(TIMINGS.queue, TIMINGS.prefill, 0.0) if first else None
         request.stream.feed(
-            SequenceOutput(id=request.stream.id, tokens=tokens, logprobs=logprobs, cached_tokens=cached)
+            SequenceOutput(
+                id=request.stream.id, tokens=tokens, logprobs=logprobs, cached_tokens=cached, timings=timings
+            )
         )
 
     def _score(self, request: Submitted) -> None:

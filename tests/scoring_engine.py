@@ -1,6 +1,6 @@
 """An engine that only scores labels, each by its own tokens alone, and answers at once."""
 
-from app.engine.client import EngineState
+from app.engine.interface import EngineState
 from app.engine.messages import (
     FinishReason,
     Ready,
@@ -10,6 +10,7 @@ from app.engine.messages import (
 )
 from app.engine.stream import RequestStream
 from app.errors import Overloaded
+from app.observation import Task
 
 READY = Ready(
     model="toy",
@@ -58,6 +59,7 @@ class ScoringEngine:
         self,
         prompt: list[int],
         *,
+        task: Task = "chat",
         sampling: SamplingParams = SamplingParams(),  # noqa: B008
         labels: list[list[int]] = [],  # noqa: B006
         timeout: float | None = None,
@@ -70,7 +72,7 @@ class ScoringEngine:
         self.labels.append(labels)
         self.salts.append(cache_salt)
         self.timeouts.append(timeout)
-        stream = RequestStream(len(self.prompts), self.aborted.append)
+        stream = RequestStream(len(self.prompts), lambda request_id, reason: self.aborted.append(request_id))
         if not self._hold:
             stream.feed(
                 SequenceOutput(

@@ -4,7 +4,7 @@ import subprocess
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.engine.messages import FinishReason, Ready, SequenceOutput, StepStats
+from app.engine.messages import FinishReason, Ready, StepStats
 from app.metric_families import (
     DECISION_SLO_SECONDS,
     INTER_TOKEN_SLO_SECONDS,
@@ -49,6 +49,7 @@ def chat(**fields: object) -> Observation:
         "prefill": 0.02,
         "first_token": 0.03,
         "decode": 0.5,
+        "token_gap": 0.05,
         "total": 0.6,
         "prompt_tokens": 10,
         "cached_tokens": 4,
@@ -79,6 +80,9 @@ def test_series_stay_below_a_thousand_whatever_is_asked(metrics: Metrics) -> Non
     for route in routes:
         for method, status in (("GET", 200), ("POST", 405), ("GET", 401), ("GET", 503)):
             metrics.http(route, method, status)
+    for task in TASKS:
+        for outcome in ("ok", "error", "cancelled", "timeout"):
+            metrics.observe_request(chat(task=task, outcome=outcome, stream=task != "decision"))
     for phase in ("decode", "nobody knows this"):
         metrics.loading(phase, 1.0)
     assert len(samples(metrics)) < 1000
@@ -113,7 +117,7 @@ def test_a_whole_answer_is_counted_once_everywhere(metrics: Metrics) -> None:
         ({}, "ttft", 1),
         ({"first_token": 0.6}, "ttft", 0),
         ({}, "itl", 1),
-        ({"decode": 2.0}, "itl", 0),
+        ({"token_gap": 0.2}, "itl", 0),
         ({}, "availability", 1),
         ({"outcome": "error"}, "availability", 0),
         ({"outcome": "timeout"}, "availability", 0),
@@ -191,7 +195,7 @@ def test_a_chunk_of_tokens_counts_each_of_them(metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("reason", FinishReason)
 def test_every_finish_reason_has_a_label(metrics: Metrics, reason: FinishReason) -> None:
-    metrics.sequence_finished("chat", SequenceOutput(id=1, finish_reason=reason))
+    metrics.sequence_finished("chat", reason)
     total = sum(n for (name, _), n in samples(metrics).items() if name == "repartee_finish_total")
     assert total == 1
 

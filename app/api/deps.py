@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.engine.client import Engine
+from app.engine.interface import Engine
 from app.errors import InvalidRequest, ModelNotFound
 from app.metrics import Metrics
 from app.observation import Observation

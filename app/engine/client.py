@@ -3,103 +3,46 @@
 import asyncio
 import contextlib
 import logging
-import os
-import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
-from typing import Protocol
 
-from app.engine.channel import AsyncChannel, open_socketpair
 from app.engine.config import EngineConfig
+from app.engine.interface import EngineObserver, EngineState
 from app.engine.messages import (
     Abort,
     AddRequest,
-    Configure,
     Failed,
+    FinishReason,
     FromEngine,
     Progress,
     Ready,
     SamplingParams,
     SequenceOutput,
     StepOutputs,
-    StepStats,
 )
+from app.engine.process import EngineProcess
 from app.engine.stream import RequestStream
 from app.errors import Draining, EngineDied, EngineRestarting, Overloaded, Starting
 from app.observation import Task
 
 logger = logging.getLogger(__name__)
 
-_SOURCE_ROOT = Path(__file__).resolve().parents[2]
 _LONGEST_BACKOFF = 10.0
-_STOP_SECONDS = 5.0
-
-
-class EngineState(StrEnum):
-    """What the engine can do now."""
-
-    STARTING = "starting"
-    READY = "ready"
-    RESTARTING = "restarting"
-    DRAINING = "draining"
-    FAILED = "failed"
-
-
-class Engine(Protocol):
-    """What services and routes may ask of an engine; tests pass a small fake."""
-
-    @property
-    def state(self) -> EngineState:
-        """What the engine can do now."""
-
-    @property
-    def info(self) -> Ready | None:
-        """What the engine found at start; None until it was ready for the first time."""
-
-    @property
-    def making_progress(self) -> bool:
-        """False when there is work and no step has ended for a while."""
-
-    def submit(
-        self,
-        prompt: list[int],
-        *,
-        sampling: SamplingParams = ...,
-        labels: list[list[int]] = ...,
-        timeout: float | None = None,
-        priority: int = 0,
-        cache_salt: str = "",
-    ) -> RequestStream:
-        """Hand one sequence to the engine, at once and without waiting.
-
-        Raises:
-            Overloaded, Starting, Draining, EngineRestarting: refused before anything was queued.
-        """
-
-
-class EngineObserver(Protocol):
-    """What the output loop tells the metrics."""
-
-    def loading(self, phase: str, seconds: float) -> None: ...
-    def ready(self, info: Ready) -> None: ...
-    def set_ready(self, ready: bool) -> None: ...
-    def set_draining(self, draining: bool) -> None: ...
-    def step(self, stats: StepStats) -> None: ...
-    def inter_token(self, seconds: float, tokens: int) -> None: ...
-    def sequence_finished(self, task: Task, output: SequenceOutput) -> None: ...
-    def engine_restarted(self) -> None: ...
-    def idle(self) -> None: ...
+_WATCH_SECONDS = 1.0
+_DEADLINE_GRACE = 0.25
+"""The engine ends requests at their deadline itself; so much later it is done without an engine that hangs."""
 
 
 @dataclass(slots=True)
 class _OpenRequest:
+    """A request that the engine has not ended; `left` says why its reader did."""
+
     stream: RequestStream
     task: Task
+    expiry: asyncio.TimerHandle | None = None
     last_tokens_at: float | None = None
+    left: FinishReason | None = None
 
 
 class AsyncEngine:
@@ -144,11 +87,10 @@ class AsyncEngine:
         self._last_step = time.monotonic()
         self._last_finish = time.monotonic()
         self._seconds_per_finish = 0.1
-        self._process: asyncio.subprocess.Process | None = None
-        self._channel: AsyncChannel | None = None
-        self._closed = asyncio.Event()
+        self._process: EngineProcess | None = None
         self._idle = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
 
     # State
 
@@ -172,13 +114,14 @@ class AsyncEngine:
     @property
     def process_id(self) -> int | None:
         """The engine process, while there is one."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        return self._process.id if self._process else None
 
     # Lifecycle
 
     async def start(self) -> None:
         """Begin to start the engine process; returns at once, `state` tells when it is ready."""
         self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
+        self._watcher = asyncio.create_task(self._watch(), name="engine watcher")
 
     def drain(self) -> None:
         """Take no new requests; those that are open go on."""
@@ -192,9 +135,10 @@ class AsyncEngine:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), drain_seconds)
-        if self._supervisor is not None:
-            self._supervisor.cancel()
-            await asyncio.gather(self._supervisor, return_exceptions=True)
+        tasks = [task for task in (self._supervisor, self._watcher) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._end_process()
         self._fail_open()
 
@@ -204,6 +148,7 @@ class AsyncEngine:
         self,
         prompt: list[int],
         *,
+        task: Task = "chat",
         sampling: SamplingParams = SamplingParams(),  # noqa: B008  (frozen)
         labels: list[list[int]] | None = None,
         timeout: float | None = None,
@@ -211,12 +156,12 @@ class AsyncEngine:
         cache_salt: str = "",
     ) -> RequestStream:
         """See `Engine.submit`."""
-        channel = self._admit()
+        process = self._admit()
         self._next_id += 1
         stream = RequestStream(self._next_id, self._abort)
         if not self._open:
             self._last_step = self._last_finish = time.monotonic()  # idle until now: silence was no stall
-        channel.send(  # before it counts as open: a value that cannot be encoded must leave nothing behind
+        process.send(  # before it counts as open: a value that cannot be encoded must leave nothing behind
             AddRequest(
                 id=stream.id,
                 prompt=prompt,
@@ -227,24 +172,38 @@ class AsyncEngine:
                 cache_salt=cache_salt,
             )
         )
-        self._open[stream.id] = _OpenRequest(stream, "decision" if labels else "chat")
+        expiry = None
+        if timeout is not None:
+            loop = asyncio.get_running_loop()
+            expiry = loop.call_later(timeout + _DEADLINE_GRACE, self._expire, stream.id)
+        self._open[stream.id] = _OpenRequest(stream, task, expiry)
         return stream
 
-    def _admit(self) -> AsyncChannel:
+    def _admit(self) -> EngineProcess:
         if self._state is EngineState.DRAINING:
             raise Draining
         if self._state is EngineState.STARTING:
             raise Starting
-        if self._state is not EngineState.READY or self._channel is None:
+        if self._state is not EngineState.READY or self._process is None:
             raise EngineRestarting
         waiting = len(self._open) - self._running
         if waiting >= self._max_waiting:
             raise Overloaded(max(1.0, self._seconds_per_finish * waiting))
-        return self._channel
+        return self._process
 
-    def _abort(self, request_id: int) -> None:
-        if request_id in self._open and self._channel is not None:
-            self._channel.send(Abort(request_id))
+    def _abort(self, request_id: int, reason: FinishReason) -> None:
+        request = self._open.get(request_id)
+        if request is not None and self._process is not None:
+            request.left = reason
+            self._process.send(Abort(request_id))
+
+    def _expire(self, request_id: int) -> None:
+        """End a request whose deadline passed without a word from the engine, which may hang."""
+        request = self._open.get(request_id)
+        if request is not None and not request.stream.finished:
+            reason = FinishReason.EXPIRED if request.last_tokens_at is None else FinishReason.DEADLINE
+            request.stream.feed(SequenceOutput(id=request_id, finish_reason=reason))
+            self._abort(request_id, reason)
 
     # Output loop
 
@@ -282,16 +241,23 @@ class AsyncEngine:
                     self._observer.inter_token(now - request.last_tokens_at, len(output.tokens))
                 request.last_tokens_at = now
             if output.finish_reason is not None:
-                self._finish(request.task, output, now)
+                del self._open[output.id]
+                self._finish(request, output.finish_reason)
+                self._note_pace(now)
             request.stream.feed(output)
 
-    def _finish(self, task: Task, output: SequenceOutput, now: float) -> None:
-        del self._open[output.id]
-        self._observer.sequence_finished(task, output)
-        self._seconds_per_finish += 0.1 * (min(now - self._last_finish, 5.0) - self._seconds_per_finish)
-        self._last_finish = now
+    def _finish(self, request: _OpenRequest, reason: FinishReason) -> None:
+        """Note the end of a request; one that its reader left ended for the reader's reason."""
+        if request.expiry is not None:
+            request.expiry.cancel()
+        left = request.left if reason is FinishReason.ABORTED else None
+        self._observer.sequence_finished(request.task, left or reason)
         if not self._open:
             self._idle.set()
+
+    def _note_pace(self, now: float) -> None:
+        self._seconds_per_finish += 0.1 * (min(now - self._last_finish, 5.0) - self._seconds_per_finish)
+        self._last_finish = now
 
     # Process
 
@@ -324,10 +290,8 @@ class AsyncEngine:
         Raises:
             OSError: the system gives no process or no socket.
         """
-        self._closed.clear()
-        self._channel = await AsyncChannel.open(await self._spawn(), self._on_message, self._closed.set)
-        self._channel.send(Configure(self._config))
-        await self._closed.wait()
+        self._process = await EngineProcess.start(self._config, self._on_message)
+        await self._process.closed()
         was_ready = self._state is EngineState.READY
         if was_ready:  # readiness and streams must not wait until the process is gone for good
             self._set_state(EngineState.RESTARTING)
@@ -335,47 +299,25 @@ class AsyncEngine:
         await self._end_process()
         return was_ready
 
-    async def _spawn(self) -> socket.socket:
-        """Start an engine process; returns our end of its channel."""
-        ours, theirs = open_socketpair()
-        try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "app.engine",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return ours
-
     async def _end_process(self) -> None:
-        """Close the channel, which tells the engine to stop, and make sure that it does."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        try:
-            await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        process, self._process = self._process, None
+        if process is not None:
+            await process.end()
 
     def _fail_open(self) -> None:
-        for request in list(self._open.values()):
+        failed, self._open = self._open, {}
+        for request in failed.values():
             request.stream.fail(EngineDied())
-        self._open.clear()
+            self._finish(request, request.left or FinishReason.FAILED)
         self._running = 0
         self._observer.idle()
         self._idle.set()
+
+    async def _watch(self) -> None:
+        """Readiness changes without a message when the engine hangs, so it is looked at from time to time."""
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            self._observer.set_ready(self._state is EngineState.READY and self.making_progress)
 
     def _set_state(self, state: EngineState) -> None:
         self._state = state

@@ -18,7 +18,9 @@ class FinishReason(StrEnum):
     STOP = "stop"
     """An end-of-sequence or stop token, or (decisions) all label scores computed."""
     LENGTH = "length"
-    """`max_tokens`, the context or the deadline (after the first token) was reached."""
+    """`max_tokens` or the context was reached."""
+    DEADLINE = "deadline"
+    """The deadline passed after the first token."""
     ABORTED = "aborted"
     EXPIRED = "expired"
     """The deadline passed before the first token."""
@@ -102,7 +104,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SequenceTimings(msgspec.Struct, frozen=True, array_like=True):
-    """Stages of one finished request inside the engine, in seconds.
+    """Stages of one request inside the engine so far, in seconds; a stage that it has not reached is 0.
 
     Attributes:
         queue: arrival at the engine to first scheduled.
@@ -122,9 +124,11 @@ class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         tokens: new token ids (an end or stop token is not among them).
         logprobs: one entry for each of `tokens` when asked for.
         label_scores: a decision's answer, one log-probability a label.
-        cached_tokens: prompt tokens that the prefix cache served; on the first output of a request.
-        finish_reason: set on the last output only, together with `timings`.
+        cached_tokens: prompt tokens that the prefix cache served; with the first token, or with an end before it.
+        finish_reason: set on the last output only.
         stop_token: the stop token that ended the sequence, if one did.
+        timings: when a stage ended: with the first of several prefill chunks (the queue), with the first token
+            (the prefill), and with the last output. A reader that leaves early so knows the stages until then.
     """
 
     id: int
@@ -172,7 +176,7 @@ class StepOutputs(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """A loading phase (`import`, `load`, `quantize`, `cache`, `warmup`) ended after so many seconds."""
+    """A loading phase (`import`, `load`, `cache`, `warmup`) ended after so many seconds."""
 
     phase: str
     seconds: float

@@ -15,7 +15,7 @@ class RequestStream:
     Leaving early must go through `close()`, which aborts the request in the engine; closing twice is harmless.
     """
 
-    def __init__(self, request_id: int, abort: Callable[[int], None]) -> None:
+    def __init__(self, request_id: int, abort: Callable[[int, FinishReason], None]) -> None:
         self.id = request_id
         self._abort = abort
         self._ready: list[SequenceOutput] = []
@@ -46,11 +46,16 @@ class RequestStream:
         ready, self._ready = self._ready, []
         return ready
 
-    def close(self) -> None:
-        """The reader leaves: abort the request unless it has ended."""
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        return self._finished
+
+    def close(self, reason: FinishReason = FinishReason.ABORTED) -> None:
+        """The reader leaves, for this reason: abort the request unless it has ended."""
         if not self._finished:
             self._finished = True
-            self._abort(self.id)
+            self._abort(self.id, reason)
             self._notify()
 
     def _notify(self) -> None:

@@ -1,5 +1,6 @@
 """Answer: the text of one sequence as it grows, and why it ended."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -7,6 +8,7 @@ from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
 from app.engine.stream import RequestStream
 from app.errors import SequenceFailed
 from app.services.detokenizer import Detokenizer
+from app.services.held_logprobs import HeldLogprobs
 from app.services.stop_strings import StopStrings
 from app.services.tokenizer import Tokenizer
 
@@ -20,7 +22,7 @@ class Piece:
     Attributes:
         index: number of the answer within its request.
         text: may be empty while a character or a stop string is not decided.
-        logprobs: one entry for each new token, when asked for.
+        logprobs: when asked for, one entry for each token whose text has been shown now.
         finish_reason: set on the answer's last piece.
     """
 
@@ -40,33 +42,58 @@ class Answer:
         self.stream = stream
         self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopStrings(stop)
+        self._logprobs = HeldLogprobs()
         self.tokens = 0
         self.finish_reason: Finish | None = None
+        self._first_at = self._last_at = 0.0
+
+    @property
+    def token_gap(self) -> float | None:
+        """Mean seconds between its tokens; None with fewer than two."""
+        return (self._last_at - self._first_at) / (self.tokens - 1) if self.tokens > 1 else None
 
     def take(self, output: SequenceOutput) -> Piece | None:
-        """Add one output of the engine; None after the end.
+        """Add one output of the engine; None after the end, and where the output brings timings only.
 
         Raises:
             SequenceFailed: the engine gave the sequence up.
         """
-        if self.finish_reason is not None:
+        if self.finish_reason is not None or not (output.tokens or output.finish_reason):
             return None
-        self.tokens += len(output.tokens)
-        text = self._stops.feed(self._detokenizer.feed(output.tokens))
+        self._count(len(output.tokens))
+        text = self._feed(output)
         if output.finish_reason is not None and self._stops.found is None:
             text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
         self.finish_reason = self._finish(output.finish_reason)
-        return Piece(self._index, text, output.logprobs, self.finish_reason)
+        whole = self.finish_reason is not None and self._stops.found is None
+        return Piece(self._index, text, self._logprobs.release(len(text), whole=whole), self.finish_reason)
+
+    def _count(self, tokens: int) -> None:
+        if tokens:
+            self._last_at = time.perf_counter()
+            self._first_at = self._first_at or self._last_at
+            self.tokens += tokens
+
+    def _feed(self, output: SequenceOutput) -> str:
+        """Text of the output's tokens that may be shown; their log-probabilities wait for it."""
+        if not output.logprobs:
+            return self._stops.feed(self._detokenizer.feed(output.tokens))
+        shown = ""
+        for token, logprob in zip(output.tokens, output.logprobs, strict=True):
+            text = self._detokenizer.feed([token])
+            self._logprobs.hold(logprob, len(text))
+            shown += self._stops.feed(text)
+        return shown
 
     def _finish(self, reason: FinishReason | None) -> Finish | None:
         if self._stops.found is not None:
-            self.stream.close()
+            self.stream.close(FinishReason.STOP)
             return "stop"
         match reason:
             case None:
                 return None
             case FinishReason.STOP:
                 return "stop"
-            case FinishReason.LENGTH:
+            case FinishReason.LENGTH | FinishReason.DEADLINE:
                 return "length"
         raise SequenceFailed

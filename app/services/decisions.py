@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.engine.client import Engine
+from app.engine.interface import Engine
 from app.engine.messages import SequenceTimings
 from app.engine.stream import RequestStream
 from app.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, SequenceFailed
@@ -116,7 +116,11 @@ class DecisionService:
         try:
             for item in encoded:
                 stream = self._engine.submit(
-                    item.prompt, labels=item.labels, timeout=remaining, cache_salt=cache_salt
+                    item.prompt,
+                    task="decision",
+                    labels=item.labels,
+                    timeout=remaining,
+                    cache_salt=cache_salt,
                 )
                 streams.append(stream)
             observation.prompt_tokens = sum(len(item.prompt) for item in encoded)  # admitted: charged

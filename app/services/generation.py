@@ -4,8 +4,8 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from app.engine.client import Engine
-from app.engine.messages import SequenceOutput, SequenceTimings
+from app.engine.interface import Engine
+from app.engine.messages import FinishReason, SequenceOutput, SequenceTimings
 from app.engine.stream import RequestStream
 from app.errors import DeadlineExceeded
 from app.observation import Observation
@@ -28,7 +28,6 @@ class Generation:
         self._answers = answers
         self._n = n
         self._observation = observation
-        self._first_tokens_at: float | None = None
         observation.prompt_tokens = self.prompt_tokens = prompt_tokens
         self.cached_tokens = 0
 
@@ -57,7 +56,8 @@ class Generation:
         try:
             async with aclosing(merge([answer.stream for answer in self._answers])) as batches:
                 async for batch in batches:
-                    yield self._take(batch)
+                    if pieces := self._take(batch):
+                        yield pieces
                     if self.finished:
                         return
         finally:
@@ -83,12 +83,14 @@ class Generation:
 
     def _note(self, index: int, output: SequenceOutput) -> None:
         observation = self._observation
-        if output.tokens and observation.first_token is None:
-            observation.first_token = observation.elapsed()
+        ended = output.finish_reason is not None
+        if (output.tokens or ended) and observation.first_token is None:
+            observation.first_token = observation.elapsed()  # an answer may end with its first token
         if index % self._n == 0:  # the others share the prompt with the first answer to it
             self.cached_tokens += output.cached_tokens
         if output.timings is not None:
-            _note_slowest(observation, output.timings)
+            _note_slowest(observation, output.timings, ended=ended)
+        observation.deadline_exceeded |= output.finish_reason is FinishReason.DEADLINE
 
     def _note_end(self) -> None:
         observation = self._observation
@@ -97,14 +99,16 @@ class Generation:
         finishes = {answer.finish_reason for answer in self._answers}
         if None not in finishes:
             observation.finish_reason = "length" if "length" in finishes else "stop"
+            observation.token_gap = max(filter(None, (a.token_gap for a in self._answers)), default=None)
             if observation.decode is None and observation.first_token is not None:
                 observation.decode = observation.elapsed() - observation.first_token
 
 
-def _note_slowest(observation: Observation, timings: SequenceTimings) -> None:
+def _note_slowest(observation: Observation, timings: SequenceTimings, *, ended: bool) -> None:
     observation.queue = max(observation.queue or 0.0, timings.queue)
     observation.prefill = max(observation.prefill or 0.0, timings.prefill)
-    observation.decode = max(observation.decode or 0.0, timings.decode)
+    if ended:
+        observation.decode = max(observation.decode or 0.0, timings.decode)
 
 
 def open_generation(
@@ -137,6 +141,7 @@ def open_generation(
                 streams.append(
                     engine.submit(
                         prompt,
+                        task=observation.task or "chat",
                         sampling=sampling,
                         timeout=remaining,
                         priority=options.priority,

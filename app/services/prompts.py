@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from app.engine.client import Engine
+from app.engine.interface import Engine
 from app.errors import InvalidRequest
 from app.observation import Observation
 from app.services.context_window import ContextWindow

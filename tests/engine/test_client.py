@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from app.engine.client import AsyncEngine, EngineState
+from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
+from app.engine.interface import EngineState
 from app.engine.messages import FinishReason, SamplingParams
 from app.engine.stream import RequestStream
 from app.errors import Draining, EngineDied, EngineRestarting, Overloaded, Starting
@@ -101,7 +102,7 @@ async def test_closing_a_stream_frees_it_in_the_engine(
     await anext(stream)
     stream.close()
     await assert_idle(engine, observer)
-    assert observer.named("sequence_finished")[-1][1].finish_reason is FinishReason.ABORTED
+    assert observer.named("sequence_finished")[-1] == ("chat", FinishReason.ABORTED)
 
 
 async def test_a_hundred_readers_that_leave_at_any_moment_leave_nothing(

@@ -15,7 +15,7 @@ class Aborts(list[int]):
     """The ids that were aborted."""
 
     def stream(self) -> RequestStream:
-        return RequestStream(7, self.append)
+        return RequestStream(7, lambda request_id, reason: self.append(request_id))
 
 
 def output(token: int, reason: FinishReason | None = None) -> SequenceOutput:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.engine.client import AsyncEngine, EngineState
+from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
-from app.engine.messages import Failed, FinishReason, Ready, SequenceOutput, StepOutputs, StepStats
-from app.errors import EngineRestarting, Overloaded
+from app.engine.interface import EngineState
+from app.engine.messages import Abort, Failed, FinishReason, Ready, SequenceOutput, StepOutputs, StepStats
+from app.errors import DeadlineExceeded, EngineRestarting, Overloaded
 from tests.engine.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
@@ -33,11 +34,18 @@ READY = Ready(
 )
 
 
-class SilentChannel:
+class SilentProcess:
     """Takes messages and answers none."""
 
-    def send(self, message: Any) -> None: ...
-    def close(self) -> None: ...
+    id = None
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    async def end(self) -> None: ...
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -53,7 +61,7 @@ def engine_of(**arguments: Any) -> AsyncEngine:
 def connected(**arguments: Any) -> AsyncEngine:
     """An engine that is ready, without a process."""
     engine = engine_of(**arguments)
-    engine._channel = SilentChannel()  # type: ignore[assignment]
+    engine._process = SilentProcess()  # type: ignore[assignment]
     engine._on_message(READY)
     return engine
 
@@ -77,7 +85,7 @@ async def test_a_process_that_ends_at_once_is_tried_again_ever_more_slowly(
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\nexit 1\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr("app.engine.client.sys.executable", str(program))
+    monkeypatch.setattr("app.engine.process.sys.executable", str(program))
     engine = engine_of()
     await engine.start()
     await until(lambda: len(caplog.records) >= 3)
@@ -93,7 +101,7 @@ async def test_a_process_that_ends_at_once_is_tried_again_ever_more_slowly(
 async def test_a_system_without_processes_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("app.engine.client.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("app.engine.process.sys.executable", "/nowhere/python")
     engine = engine_of()
     await engine.start()
     await until(lambda: sum("could not be started" in message for message in caplog.messages) >= 2)
@@ -104,7 +112,7 @@ async def test_a_system_without_processes_is_tried_again(
 async def test_no_process_is_started_while_draining(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("app.engine.client.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("app.engine.process.sys.executable", "/nowhere/python")
     engine = engine_of()
     await engine.start()
     await until(lambda: engine.state is EngineState.RESTARTING)
@@ -167,3 +175,61 @@ async def test_an_output_for_a_request_that_is_gone_is_ignored() -> None:
     assert stream.take_ready() == []
     engine._on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=[9])], StepStats()))
     assert [output.tokens for output in stream.take_ready()] == [[9]]
+
+
+@pytest.mark.parametrize("tokens", [[], [7]])
+async def test_a_deadline_holds_though_the_engine_is_silent(tokens: list[int]) -> None:
+    engine = connected()
+    stream = engine.submit([5], timeout=0.01)
+    if tokens:
+        engine._on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=tokens)], StepStats()))
+        assert (await anext(stream)).tokens == tokens
+        assert (await anext(stream)).finish_reason is FinishReason.DEADLINE
+    else:
+        with pytest.raises(DeadlineExceeded):
+            await anext(stream)
+    assert isinstance(engine._process, SilentProcess)
+    assert engine._process.sent[-1] == Abort(stream.id)
+
+
+async def test_a_request_that_ended_needs_no_deadline() -> None:
+    engine = connected()
+    stream = engine.submit([5], timeout=0.01)
+    end = SequenceOutput(id=stream.id, tokens=[7], finish_reason=FinishReason.STOP)
+    engine._on_message(StepOutputs([end], StepStats()))
+    await asyncio.sleep(0.3)
+    assert [output.finish_reason async for output in stream] == [FinishReason.STOP]
+    assert isinstance(engine._process, SilentProcess) and len(engine._process.sent) == 1
+
+
+@pytest.mark.parametrize("reason", [FinishReason.STOP, FinishReason.ABORTED])
+async def test_a_sequence_ends_for_the_reason_that_its_reader_had(reason: FinishReason) -> None:
+    engine = connected()
+    stream = engine.submit([5], task="completion")
+    stream.close(reason)
+    engine._on_message(
+        StepOutputs([SequenceOutput(id=stream.id, finish_reason=FinishReason.ABORTED)], StepStats())
+    )
+    assert isinstance(engine._observer, RecordingObserver)
+    assert engine._observer.named("sequence_finished") == [("completion", reason)]
+
+
+async def test_sequences_lost_with_the_engine_are_counted() -> None:
+    engine = connected()
+    engine.submit([5], task="decision", labels=[[5]])
+    engine.submit([5]).close(FinishReason.STOP)
+    engine._fail_open()
+    assert isinstance(engine._observer, RecordingObserver)
+    ended = engine._observer.named("sequence_finished")
+    assert ended == [("decision", FinishReason.FAILED), ("chat", FinishReason.STOP)]
+
+
+async def test_an_engine_that_hangs_is_not_shown_as_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
+    engine = connected(stall_seconds=0.0)
+    engine.submit([5])
+    watcher = asyncio.create_task(engine._watch())
+    assert isinstance(engine._observer, RecordingObserver)
+    observer = engine._observer
+    await until(lambda: observer.named("set_ready")[-1] == (False,))
+    watcher.cancel()

@@ -2,30 +2,38 @@
 
 import pytest
 
-from app.engine.messages import FinishReason, SequenceOutput
+from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
 from app.engine.stream import RequestStream
 from app.errors import SequenceFailed
-from app.services.answer import Answer
+from app.services.answer import Answer, Piece
 from app.services.tokenizer import Tokenizer
 from tests.toy_tokenizer import toy_directory
 
 TOKENIZER = Tokenizer.from_directory(toy_directory())
 
 
-def answer(*stop: str) -> tuple[Answer, list[int]]:
-    aborted: list[int] = []
-    return Answer(0, RequestStream(7, aborted.append), TOKENIZER, stop), aborted
+def answer(*stop: str) -> tuple[Answer, list[FinishReason]]:
+    left: list[FinishReason] = []
+    return Answer(0, RequestStream(7, lambda request_id, reason: left.append(reason)), TOKENIZER, stop), left
 
 
-def output(text: str, finish: FinishReason | None = None) -> SequenceOutput:
-    return SequenceOutput(id=7, tokens=TOKENIZER.encode(text), finish_reason=finish)
+def output(text: str, finish: FinishReason | None = None, *, logprobs: bool = False) -> SequenceOutput:
+    tokens = TOKENIZER.encode(text)
+    entries = [TokenLogprob(token, -0.5, []) for token in tokens] if logprobs else []
+    return SequenceOutput(id=7, tokens=tokens, logprobs=entries, finish_reason=finish)
+
+
+def shown(piece: Piece | None) -> str:
+    """The text of the tokens whose log-probabilities a piece has."""
+    assert piece is not None
+    return TOKENIZER.decode([entry.token for entry in piece.logprobs])
 
 
 def test_a_stop_string_aborts_the_sequence_at_once() -> None:
     growing, aborted = answer("END")
     piece = growing.take(output("one END two"))
     assert piece is not None and (piece.text, piece.finish_reason) == ("one ", "stop")
-    assert aborted == [7]
+    assert aborted == [FinishReason.STOP]
     assert growing.take(output("more")) is None
 
 
@@ -35,6 +43,31 @@ def test_held_back_text_comes_with_the_end() -> None:
     assert first is not None and first.text == "one "
     assert last is not None and (last.text, last.finish_reason) == ("EN", "length")
     assert aborted == []
+
+
+def test_logprobs_tell_nothing_that_a_stop_string_hides() -> None:
+    growing, _ = answer("order has")
+    pieces = [growing.take(output(text, logprobs=True)) for text in ("Where is my or", "der ", "has it")]
+    assert all(piece and piece.text.startswith(shown(piece)) for piece in pieces)
+    assert "".join(piece.text for piece in pieces if piece) == "Where is my "
+
+
+def test_logprobs_come_with_their_text() -> None:
+    growing, _ = answer("END")
+    first, last = (
+        growing.take(output("one EN", logprobs=True)),
+        growing.take(output("", FinishReason.STOP, logprobs=True)),
+    )
+    assert (shown(first), shown(last)) == ("one ", "EN")
+
+
+def test_a_deadline_reads_as_length() -> None:
+    piece = answer()[0].take(output("one", FinishReason.DEADLINE))
+    assert piece is not None and (piece.text, piece.finish_reason) == ("one", "length")
+
+
+def test_an_output_of_timings_alone_is_no_piece() -> None:
+    assert answer()[0].take(output("")) is None
 
 
 def test_a_sequence_that_the_engine_gave_up_is_a_failure() -> None:

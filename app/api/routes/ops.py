@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import __version__
-from app.engine.client import Engine, EngineState
+from app.engine.interface import Engine, EngineState
 from app.metrics import Metrics
 from app.settings import Settings
 

@@ -53,6 +53,7 @@ def avoid_unfit_kernels(model: nn.Module) -> None:
     portable product takes any shape.
     """
     for module in model.modules():
-        four_bit = isinstance(module, nn.Linear) and hasattr(module, "support_avx512bf16_for_cpu")
-        if four_bit and (module.out_features % 32 or module.in_features % 64):
+        if not isinstance(module, nn.Linear) or not hasattr(module, "support_avx512bf16_for_cpu"):
+            continue
+        if module.out_features % 32 or module.in_features % 64:
             module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]

@@ -155,7 +155,7 @@ class Scheduler:
                 self._end(item.sequence, FinishReason.FAILED)
             elif output := self._advance(item, result, now):
                 outputs.append(output)
-        outputs.extend(_last_output(sequence) for sequence in self._ended)
+        outputs.extend(_last_output(sequence, now) for sequence in self._ended)
         self._ended.clear()
         return outputs
 
@@ -172,7 +172,7 @@ class Scheduler:
     def _expire(self) -> None:
         now = self._clock()
         for sequence in [s for s in self._by_id.values() if s.deadline <= now]:
-            self._end(sequence, FinishReason.LENGTH if sequence.num_generated else FinishReason.EXPIRED)
+            self._end(sequence, FinishReason.DEADLINE if sequence.num_generated else FinishReason.EXPIRED)
 
     def _grant(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> int:
         """Tokens that the rest of this step's budget allows the sequence."""
@@ -236,29 +236,35 @@ class Scheduler:
         sequence.num_computed += item.length
         self.blocks.publish(sequence, item.start)
         if not caught_up:
-            return None
+            begins = not sequence.num_generated and item.start == sequence.cached_tokens
+            return SequenceOutput(id=sequence.id, timings=sequence.timings(now)) if begins else None
         if sequence.first_token is None:
+            if sequence.deadline <= now:  # passed while this step ran: no first token any more
+                return self._finish(sequence, FinishReason.EXPIRED, now)
             sequence.first_token = now
         sequence.last_token = now
         if sequence.tree:
-            return self._finish(sequence, FinishReason.STOP)
+            return self._finish(sequence, FinishReason.STOP, now)
         assert result.token is not None, "a sequence that caught up has a sampled token"
-        return self._append(sequence, result.token, result.logprob)
+        return self._append(sequence, result.token, result.logprob, now)
 
-    def _append(self, sequence: Sequence, token: int, logprob: TokenLogprob | None) -> SequenceOutput:
+    def _append(
+        self, sequence: Sequence, token: int, logprob: TokenLogprob | None, now: float
+    ) -> SequenceOutput:
         sampling = sequence.request.sampling
         if token in sampling.stop_token_ids or (token in self._eos and not sampling.ignore_eos):
             sequence.stop_token = token
-            return self._finish(sequence, FinishReason.STOP)
+            return self._finish(sequence, FinishReason.STOP, now)
         first = not sequence.num_generated
         sequence.tokens.append(token)
         if sequence.num_generated >= sampling.max_tokens or len(sequence.tokens) >= self._max_model_len:
-            return self._finish(sequence, FinishReason.LENGTH, token, logprob)
+            return self._finish(sequence, FinishReason.LENGTH, now, token, logprob)
         return SequenceOutput(
             id=sequence.id,
             tokens=[token],
             logprobs=[logprob] if logprob else [],
             cached_tokens=(sequence.cached_tokens or 0) if first else 0,
+            timings=sequence.timings(now) if first else None,
         )
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
@@ -270,12 +276,13 @@ class Scheduler:
         self,
         sequence: Sequence,
         reason: FinishReason,
+        now: float,
         token: int | None = None,
         logprob: TokenLogprob | None = None,
     ) -> SequenceOutput:
         """End a sequence in its own step, with its last token if it has one."""
         self._remove(sequence, reason)
-        return _last_output(sequence, token, logprob)
+        return _last_output(sequence, now, token, logprob)
 
     def _remove(self, sequence: Sequence, reason: FinishReason) -> None:
         (self._running if sequence.status is SequenceStatus.RUNNING else self._waiting).remove(sequence)
@@ -286,7 +293,7 @@ class Scheduler:
 
 
 def _last_output(
-    sequence: Sequence, token: int | None = None, logprob: TokenLogprob | None = None
+    sequence: Sequence, now: float, token: int | None = None, logprob: TokenLogprob | None = None
 ) -> SequenceOutput:
     """The output that ends a sequence, with its timings and, for a decision, its scores."""
     scored = sequence.tree is not None and sequence.finish_reason is FinishReason.STOP
@@ -298,5 +305,5 @@ def _last_output(
         cached_tokens=(sequence.cached_tokens or 0) if sequence.num_generated <= (token is not None) else 0,
         finish_reason=sequence.finish_reason,
         stop_token=sequence.stop_token,
-        timings=sequence.timings(),
+        timings=sequence.timings(now),
     )

@@ -87,11 +87,11 @@ class Sequence:
         assert self.tree is not None
         return [sum(self.label_logprobs[cell] for cell in readout) for readout in self.tree.readouts]
 
-    def timings(self) -> SequenceTimings:
-        """The stages of an ended sequence; a stage that it never reached is 0."""
-        assert self.ended is not None
-        scheduled = self.first_scheduled if self.first_scheduled is not None else self.ended
-        first = self.first_token if self.first_token is not None else self.ended
+    def timings(self, now: float) -> SequenceTimings:
+        """The stages until now, or until it ended; a stage that it never reached is 0."""
+        end = self.ended if self.ended is not None else now
+        scheduled = self.first_scheduled if self.first_scheduled is not None else end
+        first = self.first_token if self.first_token is not None else end
         last = self.last_token if self.last_token is not None else first
         return SequenceTimings(scheduled - self.arrival, first - scheduled, last - first)
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.engine.client import EngineState
+from app.engine.interface import EngineState
 from app.engine.messages import FinishReason
 from app.errors import (
     DeadlineExceeded,

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from app.engine.client import EngineState
+from app.engine.interface import EngineState
 from tests.api.conftest import MODEL, build_app
 from tests.fakes import FakeEngine
 

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from app.engine.client import EngineState
+from app.engine.interface import EngineState
 from tests.api.edge import RecordingMetrics, build, client
 from tests.scoring_engine import READY, ScoringEngine
 

@@ -129,8 +129,9 @@ def test_label_scores_equal_separate_forwards(family: str, budget: int) -> None:
     core.add(AddRequest(id=1, prompt=prompt, labels=labels))
     core.add(request(2, prompts(1, seed=6)[0]))
     outputs = run(core)
-    assert len(outputs[1]) == 1 and outputs[1][0].finish_reason is FinishReason.STOP
-    for label, score in zip(labels, outputs[1][0].label_scores, strict=True):
+    *before, scored = outputs[1]
+    assert scored.finish_reason is FinishReason.STOP and not any(output.label_scores for output in before)
+    for label, score in zip(labels, scored.label_scores, strict=True):
         with torch.inference_mode():
             logits = reference_model(family)(torch.tensor([prompt + label])).logits[0].log_softmax(-1)
         expected = sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(label))

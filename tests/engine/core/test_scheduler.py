@@ -139,8 +139,31 @@ def test_a_deadline_before_the_first_token_expires_after_it_ends() -> None:
     engine.now += 4.9
     assert reasons(engine.step()) == {3: FinishReason.EXPIRED}
     engine.now += 0.1
-    assert reasons(engine.step()) == {1: FinishReason.LENGTH, 2: FinishReason.EXPIRED}
+    assert reasons(engine.step()) == {1: FinishReason.DEADLINE, 2: FinishReason.EXPIRED}
     assert engine.scheduler.blocks.num_used == 0
+
+
+@pytest.mark.parametrize("kind", [{"max_tokens": 5}, {"labels": [[5]]}])
+def test_a_first_token_after_the_deadline_is_none(kind: dict[str, Any]) -> None:
+    engine = VirtualEngine()
+    engine.add(1, prompt(1, 4), timeout=5.0, **kind)
+    scheduled = engine.schedule()
+    engine.now += 6.0
+    (output,) = engine.finish(scheduled)
+    assert (output.finish_reason, output.tokens, output.label_scores) == (FinishReason.EXPIRED, [], [])
+    assert engine.scheduler.blocks.num_used == 0
+
+
+def test_stages_are_told_when_they_end() -> None:
+    engine = VirtualEngine(max_batch_tokens=8)
+    engine.add(1, prompt(1, 20), max_tokens=2)
+    engine.now += 1.0
+    (queued,) = engine.step()
+    assert queued.timings is not None and not queued.tokens and queued.timings.queue == 1.0
+    engine.now += 2.0
+    assert engine.step() == []
+    (first,) = engine.step()
+    assert first.tokens and first.timings is not None and first.timings.prefill == 2.0
 
 
 def test_timings_are_those_of_the_clock() -> None:
