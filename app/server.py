@@ -4,7 +4,9 @@ import math
 from types import FrameType
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.api.sse import ABORT
 from app.engine.client import AsyncEngine
 from app.settings import Settings
 
@@ -26,6 +28,15 @@ class Server(uvicorn.Server):
         self._engine.drain()
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol; an application may end the connection without waiting for its client to read."""
+
+    def on_message_begin(self) -> None:
+        """Offer the transport's `abort` to the application: `close` would wait for the written bytes to leave."""
+        super().on_message_begin()
+        self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
+
+
 def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
     """uvicorn's side of the settings; logging is ours."""
     return uvicorn.Config(
@@ -33,7 +44,7 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         lifespan="on",
         log_config=None,
         access_log=False,

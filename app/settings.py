@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import secrets
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,7 +94,9 @@ class Settings(BaseSettings):
     max_running: int = Field(64, ge=1, description="Most sequences that run at once.")
     threads: int = Field(0, ge=0, description="CPU threads of the forward pass; 0: one per core.")
     prefix_cache: bool = Field(True, description="Share the KV blocks of equal prefixes.")
-    seed: int = Field(0, ge=0, description="Base seed of requests that bring none.")
+    seed: int | None = Field(
+        None, ge=0, description="Base seed of requests that bring none; without it each start draws another."
+    )
     warmup: bool = Field(True, description="Run warm-up requests before the service is ready.")
 
     @field_validator("cors_origins", mode="before")
@@ -109,9 +112,10 @@ class Settings(BaseSettings):
         return self.model_name or Path(self.model.rstrip("/")).name
 
     def engine_config(self) -> EngineConfig:
-        """The slice that the engine process needs."""
-        names = EngineConfig.__struct_fields__
-        return EngineConfig(**{name: getattr(self, name) for name in names})
+        """The slice that the engine process needs; equal replicas must not answer alike by chance, hence the seed."""
+        values = {name: getattr(self, name) for name in EngineConfig.__struct_fields__}
+        seed = secrets.randbits(62) if self.seed is None else self.seed
+        return EngineConfig(**(values | {"seed": seed}))
 
 
 def load_settings() -> Settings:

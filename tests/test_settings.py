@@ -89,7 +89,7 @@ def test_the_engine_gets_its_slice() -> None:
 
 
 def test_engine_and_service_agree_on_every_default() -> None:
-    assert Settings(model="m").engine_config() == EngineConfig(model="m")
+    assert Settings(model="m", seed=7).engine_config() == EngineConfig(model="m", seed=7)
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,8 @@ def test_engine_and_service_agree_on_every_default() -> None:
 )
 def test_the_served_name(model: str, name: str, served: str) -> None:
     assert Settings(model=model, model_name=name).served_name == served
+
+
+def test_without_a_seed_no_two_starts_sample_alike() -> None:
+    assert Settings().engine_config().seed != Settings().engine_config().seed
+    assert Settings(seed=7).engine_config().seed == 7

@@ -17,6 +17,8 @@ from app.observation import Observation
 
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
+ABORT = "repartee.abort"
+"""The extension in the ASGI scope through which the server lets a connection be cut."""
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache",
@@ -66,7 +68,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the events until they end, the client leaves, or it reads too slowly."""
-        connection = _Connection(send, self.raw_headers, self._limits)
+        connection = _Connection(send, self.raw_headers, self._limits, _cutter(scope))
         writer = asyncio.create_task(self._write(connection))
         watcher = asyncio.create_task(_left(receive))
         try:
@@ -87,7 +89,8 @@ class EventStream(Response):
                     await connection.send(data)
             await connection.finish()
         except TimeoutError:
-            self._observation.outcome = "cancelled"  # cut off: the response stays unfinished
+            self._observation.outcome = "cancelled"
+            connection.cut()
         except Exception as error:
             if not connection.started:
                 raise
@@ -112,8 +115,11 @@ class EventStream(Response):
 class _Connection:
     """The way to one client; writes wait for each other."""
 
-    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], limits: StreamLimits) -> None:
+    def __init__(
+        self, send: Send, headers: list[tuple[bytes, bytes]], limits: StreamLimits, cut: Callable[[], None]
+    ) -> None:
         self._send = send
+        self.cut = cut
         self._headers = headers
         self._limits = limits
         self._lock = asyncio.Lock()
@@ -148,6 +154,13 @@ class _Connection:
                     await self.send(KEEP_ALIVE)
                 else:
                     await asyncio.sleep(self._limits.keep_alive - silence)
+
+
+def _cutter(scope: Scope) -> Callable[[], None]:
+    """Ends the connection at once; what the client has not read is dropped. Servers without it just stop writing."""
+    extension = scope.get("extensions", {}).get(ABORT)
+    cut: Callable[[], None] = extension["abort"] if extension else lambda: None
+    return cut
 
 
 async def _left(receive: Receive) -> None:

@@ -128,6 +128,42 @@ async def test_a_stop_string_is_cut_and_ends_the_sequence(stream: bool) -> None:
         text, finish = choice["message"]["content"], choice["finish_reason"]
     assert (text, finish) == ("one two ", "stop")
     assert engine.aborted == [engine.submitted[0].stream.id]
+    assert engine.left == [FinishReason.STOP]
+    timings = chunks[-1]["timings"] if stream else response.json()["timings"]
+    assert (timings["queue_ms"], timings["prefill_ms"]) == (1.0, 2.0)
+
+
+async def test_a_streams_logprobs_hide_what_its_text_hides(tokenizer: Tokenizer) -> None:
+    engine = FakeEngine(script=saying("one two three four"))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(build_app(engine)), base_url="http://toy"
+    ) as client:
+        response = await client.post(PATH, json=body(stop="three", stream=True, logprobs=True))
+    choices = [chunk["choices"][0] for chunk in events(response.text)[:-1]]
+    entries = [entry for choice in choices if choice["logprobs"] for entry in choice["logprobs"]["content"]]
+    assert b"".join(bytes(entry["bytes"]) for entry in entries) == b"one two "
+
+
+async def test_an_answer_that_is_empty_has_its_time_to_the_first_token() -> None:
+    app = build_app(FakeEngine(script=lambda prompt: []))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        answer = (await client.post(PATH, json=body())).json()
+        exposition = (await client.get("/metrics")).text
+    assert (answer["choices"][0]["message"]["content"], answer["usage"]["completion_tokens"]) == ("", 0)
+    assert answer["timings"]["ttft_ms"] > 0
+    assert f'repartee_time_to_first_token_seconds_count{{model="{MODEL}",stream="false"}} 1.0' in exposition
+
+
+async def test_the_timings_tell_an_answer_that_the_deadline_cut(engine: FakeEngine) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(build_app(engine)), base_url="http://toy"
+    ) as client:
+        engine.finish = FinishReason.DEADLINE
+        cut = (await client.post(PATH, json=body())).json()
+        engine.finish = FinishReason.STOP
+        whole = (await client.post(PATH, json=body())).json()
+    assert (cut["choices"][0]["finish_reason"], cut["timings"]["deadline_exceeded"]) == ("length", True)
+    assert "deadline_exceeded" not in whole["timings"]
 
 
 async def test_logprobs(client: httpx.AsyncClient, tokenizer: Tokenizer) -> None:

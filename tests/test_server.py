@@ -1,0 +1,52 @@
+"""The server with real sockets: a client that does not read loses its connection, whatever was written to it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from app.api.sse import EventStream, StreamLimits, event
+from app.observation import Observation
+from app.server import uvicorn_config
+from app.settings import Settings
+
+pytestmark = pytest.mark.anyio
+STALL_SECONDS = 0.3
+
+
+async def _endless() -> AsyncGenerator[bytes, None]:
+    while True:
+        yield event(b"x" * 60_000)
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+        return
+    stream = EventStream(_endless(), lambda: None, StreamLimits(15.0, STALL_SECONDS), Observation("r"))
+    await stream(scope, receive, send)
+
+
+async def test_a_client_that_does_not_read_keeps_no_socket() -> None:
+    server = uvicorn.Server(uvicorn_config(_app, Settings(port=0)))
+    listener = socket.create_server(("127.0.0.1", 0))
+    serving = asyncio.create_task(server.serve([listener]))
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    async with asyncio.timeout(30):
+        while not server.started:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(client.connect, listener.getsockname())
+        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        while not server.server_state.connections:
+            await asyncio.sleep(0.01)
+        while server.server_state.connections:
+            await asyncio.sleep(0.01)
+    client.close()
+    server.should_exit = True
+    await asyncio.wait_for(serving, 30)
