@@ -4,18 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.chunks import ChunkWriter
-from app.api.collect import collect
 from app.api.deps import ObservationDep, ServicesDep, TenantDep, TimeoutDep
-from app.api.disconnect import until_disconnect
-from app.api.envelope import Envelope, encode, fingerprint, timings, usage
+from app.api.envelope import Envelope, fingerprint
 from app.api.logprobs import chat_logprobs
+from app.api.respond import respond_stream, respond_whole
 from app.api.schemas.chat import ChatRequest
 from app.api.schemas.error import ERROR_RESPONSES
-from app.api.sse import EventStream, StreamLimits
 from app.api.strict_json import StrictJsonRoute
 from app.services.answer import Piece
-from app.services.generation import Generation
 from app.services.tokenizer import Tokenizer
 
 router = APIRouter(tags=["chat"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
@@ -35,39 +31,26 @@ async def chat_completions(
     settings = services.settings
     options = body.chat_options(settings.default_max_tokens, timeout, tenant)
     messages = [message.message() for message in body.messages]
-    shape = "chat.completion.chunk" if body.stream else "chat.completion"
-    envelope = Envelope("chatcmpl", shape, settings.served_name, fingerprint(services.engine.info))
-    shaping = _Shaping(services.tokenizer, with_logprobs=bool(body.logprobs))
+    kind = "chat.completion.chunk" if body.stream else "chat.completion"
+    envelope = Envelope("chatcmpl", kind, settings.served_name, fingerprint(services.engine.info))
+    shape = _Shape(services.tokenizer, with_logprobs=bool(body.logprobs))
     starting = services.chat.start(messages, options, observation)
     if not body.stream:
-
-        async def whole() -> tuple[Generation, list[Piece]]:
-            generation = await starting
-            return generation, await collect(generation)
-
-        generation, answers = await until_disconnect(request, whole())
-        fields = envelope.fields() | {
-            "choices": [shaping.whole(answer) for answer in answers],
-            "usage": usage(generation),
-            "timings": timings(observation),
-        }
-        return Response(encode(fields), media_type="application/json")
-    generation = await until_disconnect(request, starting)
-    writer = ChunkWriter(envelope, shaping.deltas, include_usage=body.include_usage)
-    opening = [shaping.opening(index) for index in range(generation.size)]
-    limits = StreamLimits(settings.keep_alive_seconds, settings.write_stall_seconds)
-    return EventStream(writer.stream(generation, observation, opening), generation.close, limits, observation)
+        return await respond_whole(request, starting, shape, envelope, observation)
+    return await respond_stream(
+        request, starting, shape, envelope, observation, settings, include_usage=body.include_usage
+    )
 
 
-class _Shaping:
+class _Shape:
     """Choice objects of the chat shape."""
 
     def __init__(self, tokenizer: Tokenizer, *, with_logprobs: bool) -> None:
         self._tokenizer = tokenizer
         self._with_logprobs = with_logprobs
 
-    def opening(self, index: int) -> dict[str, Any]:
-        return _delta(index, {"role": "assistant", "content": ""}, None, None)
+    def opening(self, index: int) -> list[dict[str, Any]]:
+        return [_delta(index, {"role": "assistant", "content": ""}, None, None)]
 
     def deltas(self, piece: Piece) -> list[dict[str, Any]]:
         choices = []

@@ -4,18 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from app.api.chunks import ChunkWriter
-from app.api.collect import collect
 from app.api.deps import ObservationDep, ServicesDep, TenantDep, TimeoutDep
-from app.api.disconnect import until_disconnect
-from app.api.envelope import Envelope, encode, fingerprint, timings, usage
+from app.api.envelope import Envelope, fingerprint
 from app.api.logprobs import completion_logprobs
+from app.api.respond import respond_stream, respond_whole
 from app.api.schemas.completions import CompletionRequest
 from app.api.schemas.error import ERROR_RESPONSES
-from app.api.sse import EventStream, StreamLimits
 from app.api.strict_json import StrictJsonRoute
 from app.services.answer import Piece
-from app.services.generation import Generation
 from app.services.tokenizer import Tokenizer
 
 router = APIRouter(tags=["completions"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
@@ -35,28 +31,16 @@ async def completions(
     settings = services.settings
     options = body.options(body.logprobs, timeout, tenant)
     envelope = Envelope("cmpl", "text_completion", settings.served_name, fingerprint(services.engine.info))
-    shaping = _Shaping(services.tokenizer, with_logprobs=body.logprobs is not None)
+    shape = _Shape(services.tokenizer, with_logprobs=body.logprobs is not None)
     starting = services.completions.start(body.prompts, options, observation)
     if not body.stream:
-
-        async def whole() -> tuple[Generation, list[Piece]]:
-            generation = await starting
-            return generation, await collect(generation)
-
-        generation, answers = await until_disconnect(request, whole())
-        fields = envelope.fields() | {
-            "choices": [shaping.choice(answer) for answer in answers],
-            "usage": usage(generation),
-            "timings": timings(observation),
-        }
-        return Response(encode(fields), media_type="application/json")
-    generation = await until_disconnect(request, starting)
-    writer = ChunkWriter(envelope, shaping.deltas, include_usage=body.include_usage)
-    limits = StreamLimits(settings.keep_alive_seconds, settings.write_stall_seconds)
-    return EventStream(writer.stream(generation, observation, []), generation.close, limits, observation)
+        return await respond_whole(request, starting, shape, envelope, observation)
+    return await respond_stream(
+        request, starting, shape, envelope, observation, settings, include_usage=body.include_usage
+    )
 
 
-class _Shaping:
+class _Shape:
     """Choice objects of the text shape; keeps where each answer's next log-probability begins."""
 
     def __init__(self, tokenizer: Tokenizer, *, with_logprobs: bool) -> None:
@@ -64,17 +48,20 @@ class _Shaping:
         self._with_logprobs = with_logprobs
         self._offsets: dict[int, int] = {}
 
-    def choice(self, piece: Piece) -> dict[str, Any]:
+    def opening(self, index: int) -> list[dict[str, Any]]:
+        return []
+
+    def whole(self, answer: Piece) -> dict[str, Any]:
         return {
-            "index": piece.index,
-            "text": piece.text,
-            "logprobs": self._logprobs(piece),
-            "finish_reason": piece.finish_reason,
+            "index": answer.index,
+            "text": answer.text,
+            "logprobs": self._logprobs(answer),
+            "finish_reason": answer.finish_reason,
         }
 
     def deltas(self, piece: Piece) -> list[dict[str, Any]]:
         if piece.text or piece.logprobs or piece.finish_reason:
-            return [self.choice(piece)]
+            return [self.whole(piece)]
         return []
 
     def _logprobs(self, piece: Piece) -> dict[str, Any] | None:
