@@ -46,8 +46,9 @@ def order_number(rng: random.Random) -> str:
         f"{letters}-{digits(rng, 4, 7)}",
         f"{letters}{digits(rng, 4, 7)}",
         f"ORD-{digits(rng, 4, 6)}",
+        digits(rng, 1, 3),
     )
-    return rng.choices(shapes, (5, 6, 2, 1, 1, 1))[0]
+    return rng.choices(shapes, (5, 6, 2, 1, 1, 1, 1))[0]
 
 
 def person(rng: random.Random) -> str:

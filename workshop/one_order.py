@@ -39,17 +39,22 @@ AGAIN: dict[str, tuple[str, ...]] = {
         "I'd like to remove one article from it",
     ),
 }
-AROUND = (
-    "delivery_period",
-    "get_refund",
-    "track_refund",
-    "check_refund_policy",
-    "check_cancellation_fee",
-    "change_shipping_address",
-    "delivery_options",
-    "payment_issue",
-    "complaint",
-)
+# The same for questions around an order, which canned answers serve.
+AROUND: dict[str, tuple[str, ...]] = {
+    "check_cancellation_fee": (
+        "What does it cost to cancel it?",
+        "is there a fee for that?",
+        "do I have to pay if I cancel it?",
+    ),
+    "get_refund": ("I want a refund for it", "how do I get my money back?", "can I return it?"),
+    "track_refund": ("how long does that take?", "when will I get my money?", "where is my refund?"),
+    "check_refund_policy": ("can I get a refund for it?", "when is a refund possible?"),
+    "delivery_period": ("how long does delivery take?", "how many days is that?"),
+    "delivery_options": ("can it be delivered faster?", "which delivery options do I have?"),
+    "change_shipping_address": ("can you send it to another address?", "the address is wrong"),
+    "payment_issue": ("the payment for it failed", "I cannot pay for it"),
+    "complaint": ("this is not acceptable", "I want to complain about it"),
+}
 
 
 class OneOrder:
@@ -65,7 +70,7 @@ class OneOrder:
         for row in support:
             if row.kind == "order_id" and row.copies and row.intent in AGAIN:
                 self._numbered[row.intent].append(row)
-        self._around = [row for row in short if row.intent in AROUND]
+        self._around = [row for row in short if row.intent in AROUND and not row.entity]
 
     def draw(self, rng: random.Random) -> list[Message]:
         """Two to four exchanges about one order number, perhaps with a greeting before and thanks behind."""
@@ -82,10 +87,18 @@ class OneOrder:
             answer = self._numbered_exchange(intent, number, rng)[1]
             turns += [Message("user", rng.choice(AGAIN[intent])), answer]
         if self._around and rng.random() < 0.6:
-            turns += exchange(rng.choice(self._around), Facts(), rng)
+            turns += self._around_exchange(rng)
         if rng.random() < 0.4:
             turns += smalltalk.greeting(rng, (1, 2))
         return turns
 
     def _numbered_exchange(self, intent: str, number: str, rng: random.Random) -> tuple[Message, Message]:
         return exchange(rng.choice(self._numbered[intent]), Facts(), rng, number)
+
+    def _around_exchange(self, rng: random.Random) -> tuple[Message, Message]:
+        """A question in its own words, or in those of a customer who has just talked about the order."""
+        row = rng.choice(self._around)
+        question, answer = exchange(row, Facts(), rng)
+        if rng.random() < 0.5:
+            question = Message("user", rng.choice(AROUND[row.intent]))
+        return question, answer
