@@ -6,8 +6,11 @@ import httpx
 import pytest
 
 from app.keys import new_key
+from app.main import create_app
+from app.settings import Settings
 from tests.api.conftest import MODEL, build_app
 from tests.fakes import FakeEngine
+from tests.toy_tokenizer import toy_directory
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +44,23 @@ async def test_keys_are_asked_for_before_the_body_and_after_the_preflight(
         assert answer.status_code == 200
         assert "x-request-id" in answer.headers["access-control-expose-headers"]
     assert engine.submitted[0].cache_salt == "acme"
+
+
+async def test_a_model_without_a_chat_template_serves_completions() -> None:
+    app = create_app(Settings(model=str(toy_directory(None)), model_name=MODEL), FakeEngine())
+    question = {"type": "predicate", "instructions": "Is it angry?"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        text = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi"})
+        messages = [{"role": "user", "content": "Hi"}]
+        chat = await client.post("/v1/chat/completions", json={"model": MODEL, "messages": messages})
+        decisions = {"model": MODEL, "input": "Hi", "questions": [question]}
+        decision = await client.post("/v1/decisions", json=decisions)
+    assert text.status_code == 200
+    for answer, param in ((chat, "messages"), (decision, "input")):
+        assert answer.status_code == 400
+        assert answer.json()["error"] == {
+            "message": "This model has no chat template.",
+            "type": "invalid_request_error",
+            "param": param,
+            "code": "invalid_value",
+        }

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.engine.client import Engine
 from app.engine.messages import SequenceTimings
@@ -74,7 +75,11 @@ class DecisionService:
         self._tokenizer = tokenizer
         self._settings = settings
         self._prompts = prompts
-        self._turn_end = turn_end(tokenizer)
+
+    @cached_property
+    def _turn_end(self) -> int:
+        """Found at the first decision: a model without a chat template still serves completions."""
+        return turn_end(self._tokenizer)
 
     @property
     def max_labels(self) -> int:
@@ -100,7 +105,8 @@ class DecisionService:
             cache_salt: queries share cached prefixes only under equal salts.
 
         Raises:
-            InvalidRequest: a text is empty, or the queries are more than the queue can ever hold.
+            InvalidRequest: a text is empty, the queries are more than the queue can ever hold, or the model has no
+                chat template that takes them.
             ContextLengthExceeded: a prompt does not fit.
             Unavailable, DeadlineExceeded, EngineFailure: as the engine says; no query is left running.
         """
@@ -158,7 +164,10 @@ class DecisionService:
         return [self._encode_one(query, messages) for query, messages in zip(queries, prompts, strict=True)]
 
     def _encode_one(self, query: Query, messages: list[Message]) -> _Encoded:
-        prompt = self._tokenizer.encode_prompt(messages)
+        try:
+            prompt = self._tokenizer.encode_prompt(messages)
+        except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
+            raise InvalidRequest(error.message, query.param) from error
         labels = [[*self._tokenizer.encode(label.text), self._turn_end] for label in query.question.labels]
         limit = self._context()
         if limit and len(prompt) + max(len(ids) for ids in labels) > limit:
@@ -190,13 +199,21 @@ class DecisionService:
 def turn_end(tokenizer: Tokenizer) -> int:
     """The token that ends an assistant's turn in the model's chat template.
 
-    Models list several end tokens; they learned the one that the template itself writes after an answer.
+    Models list several end tokens; they learned the one that the template itself writes after an answer. Where the
+    model's files list none, it is the first control token there.
+
+    Raises:
+        InvalidRequest: the model has no chat template, or nothing ends a turn.
     """
     asked = Message(role="user", content="a")
     turns = [asked, Message(role="assistant", content="b"), asked]
     answer = tokenizer.encode_prompt(turns)[len(tokenizer.encode_prompt([asked])) :]
     ends = tokenizer.eos_token_ids
-    return next((token for token in answer if token in ends), ends[0])
+    known = [token for token in answer if token in ends] + list(ends)
+    control = [token for token in answer if token in tokenizer.special_ids]
+    if not (known or control):
+        raise InvalidRequest("This model's chat template has no token that ends a turn.")
+    return (known or control)[0]
 
 
 def _note_stages(observation: Observation, timings: SequenceTimings) -> None:

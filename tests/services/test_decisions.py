@@ -67,6 +67,21 @@ def test_the_end_of_a_turn_is_what_the_template_writes() -> None:
     assert turn_end(TOKENIZER) == TURN_END
 
 
+@pytest.mark.parametrize(("ends", "found"), [([0], 0), ([], TURN_END)])
+def test_the_end_of_a_turn_without_a_listed_one(
+    ends: list[int], found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TOKENIZER, "eos_token_ids", ends)
+    assert turn_end(TOKENIZER) == found
+
+
+def test_a_template_that_ends_no_turn_has_no_decisions() -> None:
+    bare = Tokenizer.from_directory(toy_directory("{% for m in messages %}{{ m['content'] }}{% endfor %}"))
+    bare.eos_token_ids = []
+    with pytest.raises(InvalidRequest):
+        turn_end(bare)
+
+
 async def test_probabilities_use_the_fitted_temperature_and_mass_does_not() -> None:
     query = Query(question("a", "b"), "text")
     (cold,) = await service(ScoringEngine()).judge([query], Observation("req"))
