@@ -75,7 +75,9 @@ class _Exchange:
     """One request and its response, as they pass by."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.observation = Observation("req_" + secrets.token_hex(16), task=TASK_OF_PATH.get(scope["path"]))
+        # Preflights and wrong methods ask for no inference, whatever their path.
+        task = TASK_OF_PATH.get(scope["path"]) if scope["method"] == "POST" else None
+        self.observation = Observation("req_" + secrets.token_hex(16), task=task)
         scope.setdefault("state", {})["observation"] = self.observation
         client_id = Headers(scope=scope).get("x-request-id", "")
         self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None

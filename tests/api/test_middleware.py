@@ -106,6 +106,15 @@ async def test_a_decision_is_observed_once_with_its_timings(metrics: RecordingMe
     assert answer.headers["openai-processing-ms"].isdecimal()
 
 
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "HEAD", "PUT"])
+async def test_only_a_post_is_an_inference_request(metrics: RecordingMetrics, method: str) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        answer = await http.request(method, "/v1/classify")
+    assert answer.status_code == 405
+    assert "openai-processing-ms" not in answer.headers
+    assert metrics.observations == [] and metrics.rejections == []
+
+
 async def test_refusals_are_counted_with_their_reason(metrics: RecordingMetrics) -> None:
     async with client(build(ScoringEngine(room=0), metrics)) as http:
         await http.post("/v1/classify", json=CLASSIFY)
