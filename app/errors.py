@@ -7,7 +7,8 @@
     │   ├── InvalidJson
     │   ├── UnsupportedMediaType   the body does not call itself JSON
     │   ├── BodyTooLarge
-    │   └── BodyTimeout            the body did not arrive in time
+    │   ├── BodyTimeout            the body did not arrive in time
+    │   └── PreflightRefused       a browser may not call this service from that page
     ├── AuthenticationFailed       no key, or a wrong one
     ├── PermissionDenied           a good key without the scope
     ├── ModelNotFound
@@ -87,6 +88,13 @@ class BodyTimeout(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("The request body did not arrive in time.")
+
+
+class PreflightRefused(InvalidRequest):
+    """A browser asks on behalf of a page that may not call this service, or not with that method."""
+
+    def __init__(self) -> None:
+        super().__init__("This origin, method or header is not allowed to browsers here.")
 
 
 class AuthenticationFailed(ReparteeError):

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api.body_limit import BodyLimitMiddleware
+from app.api.cors import CrossOriginMiddleware
 from app.api.deps import Services
 from app.api.error_handlers import install_error_handlers
 from app.api.loop_lag import watch_loop_lag
@@ -93,7 +93,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
     keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
     cors = Middleware(
-        CORSMiddleware,
+        CrossOriginMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],

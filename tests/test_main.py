@@ -64,3 +64,17 @@ async def test_a_model_without_a_chat_template_serves_completions() -> None:
             "param": param,
             "code": "invalid_value",
         }
+
+
+@pytest.mark.parametrize(
+    ("origin", "method"), [("https://other.example", "POST"), ("https://shop.example", "DELETE")]
+)
+async def test_a_refused_preflight_is_an_error_like_every_other(origin: str, method: str) -> None:
+    app = build_app(FakeEngine(), cors_origins=["https://shop.example"])
+    headers = {"origin": origin, "access-control-request-method": method}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        answer = await client.options("/v1/chat/completions", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "cors_not_allowed"
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["x-request-id"]

@@ -31,6 +31,7 @@ _TABLE: dict[type[errors.ReparteeError], _Shape] = {
     errors.UnsupportedMediaType: _Shape(415, "invalid_request_error", "unsupported_media_type"),
     errors.BodyTooLarge: _Shape(413, "invalid_request_error", "request_too_large"),
     errors.BodyTimeout: _Shape(408, "invalid_request_error", "request_timeout"),
+    errors.PreflightRefused: _Shape(400, "invalid_request_error", "cors_not_allowed"),
     errors.InvalidRequest: _Shape(400, "invalid_request_error", "invalid_value"),
     errors.AuthenticationFailed: _Shape(401, "authentication_error", "invalid_api_key"),
     errors.PermissionDenied: _Shape(403, "permission_error", "permission_denied"),
