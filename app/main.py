@@ -29,7 +29,13 @@ from app.services.prompts import PromptService
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
 
-EXPOSED_HEADERS = ("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms", "server-timing")
+EXPOSED_HEADERS = (
+    *("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms"),
+    *("server-timing", "openai-processing-ms"),
+    *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    *("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+)
+"""What scripts in a page may read of an answer, beside what browsers always show them."""
 
 
 class ManagedEngine(Engine, Protocol):

@@ -66,6 +66,22 @@ async def test_a_model_without_a_chat_template_serves_completions() -> None:
         }
 
 
+async def test_pages_may_read_every_header_of_ours(tmp_path_factory: pytest.TempPathFactory) -> None:
+    key, entry = new_key("acme")
+    limits = {"requests_per_second": 9, "tokens_per_minute": 900}
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    file.write_text(json.dumps([{"id": entry.id, "sha256": entry.sha256, "tenant": "acme"} | limits]))
+    app = build_app(FakeEngine(), api_keys_file=file, cors_origins=["https://shop.example"])
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"origin": "https://shop.example", "authorization": f"Bearer {key}", "x-request-id": "mine"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        answer = await client.post("/v1/chat/completions", headers=headers, json=body)
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    ours = {name for name in answer.headers if name.startswith(("x-", "openai-", "server-"))}
+    assert len(ours) == 10
+    assert ours | {"retry-after", "retry-after-ms"} == exposed
+
+
 @pytest.mark.parametrize(
     ("origin", "method"), [("https://other.example", "POST"), ("https://shop.example", "DELETE")]
 )
