@@ -4,6 +4,7 @@
     ├── InvalidRequest             the client must change the request
     │   ├── UnsupportedParameter   a field we know and cannot honour
     │   ├── ContextLengthExceeded
+    │   │   └── CacheSizeExceeded  so many label tokens that the KV cache cannot hold them
     │   ├── InvalidJson
     │   ├── UnsupportedMediaType   the body does not call itself JSON
     │   ├── BodyTooLarge
@@ -57,6 +58,15 @@ class ContextLengthExceeded(InvalidRequest):
 
     def __init__(self, limit: int, param: str = "messages") -> None:
         super().__init__(f"The prompt does not fit this model's context of {limit} tokens.", param)
+
+
+class CacheSizeExceeded(ContextLengthExceeded):
+    """Prompt and labels of one question together do not fit the server's KV cache."""
+
+    def __init__(self, limit: int, param: str) -> None:
+        InvalidRequest.__init__(
+            self, f"The text and all labels do not fit this server's cache of {limit} tokens.", param
+        )
 
 
 class InvalidJson(InvalidRequest):

@@ -8,9 +8,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from app.engine.client import Engine
+from app.engine.label_tree import build_label_tree
 from app.engine.messages import SequenceTimings
 from app.engine.stream import RequestStream
-from app.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, SequenceFailed
+from app.errors import (
+    CacheSizeExceeded,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    SequenceFailed,
+)
 from app.observation import Observation
 from app.services.chat_template import Message
 from app.services.decision_prompts import DecisionPrompts
@@ -107,7 +114,7 @@ class DecisionService:
         Raises:
             InvalidRequest: a text is empty, the queries are more than the queue can ever hold, or the model has no
                 chat template that takes them.
-            ContextLengthExceeded: a prompt does not fit.
+            ContextLengthExceeded: a prompt does not fit, or not with its labels.
             Unavailable, DeadlineExceeded, EngineFailure: as the engine says; no query is left running.
         """
         self._check(queries)
@@ -153,6 +160,11 @@ class DecisionService:
         """Longest sequence in tokens; 0 while it is not known (the engine then refuses anyway)."""
         return self._engine.info.max_model_len if self._engine.info else 0
 
+    def _capacity(self) -> int:
+        """Tokens that the KV cache holds, as those of one question do at the same time; 0 while it is not known."""
+        info = self._engine.info
+        return info.num_blocks * info.block_size if info else 0
+
     async def _encode(self, queries: Sequence[Query]) -> list[_Encoded]:
         prompts = [self._prompts.messages(query.question, query.text) for query in queries]
         size = sum(len(message.content) for messages in prompts for message in messages)
@@ -169,12 +181,21 @@ class DecisionService:
         except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
             raise InvalidRequest(error.message, query.param) from error
         labels = [[*self._tokenizer.encode(label.text), self._turn_end] for label in query.question.labels]
-        limit = self._context()
-        if limit and len(prompt) + max(len(ids) for ids in labels) > limit:
-            raise ContextLengthExceeded(limit, query.param)
+        self._check_length(len(prompt), labels, query.param)
         if len({tuple(ids) for ids in labels}) < len(labels):
             raise InvalidRequest("Two labels are the same to this model.", "labels")
         return _Encoded(prompt, labels)
+
+    def _check_length(self, prompt: int, labels: list[list[int]], param: str) -> None:
+        """Refuse what the engine could never run: each label follows the prompt, and all lie in the cache at once."""
+        limit, capacity = self._context(), self._capacity()
+        lengths = [len(ids) for ids in labels]
+        if limit and prompt + max(lengths) > limit:
+            raise ContextLengthExceeded(limit, param)
+        if not capacity or prompt + sum(lengths) <= capacity:
+            return
+        if build_label_tree(prompt, labels).starts[-1] > capacity:  # what labels share is stored once
+            raise CacheSizeExceeded(capacity, param)
 
     async def _read(self, stream: RequestStream, item: _Encoded, observation: Observation) -> Judgement:
         scores: list[float] = []

@@ -1,9 +1,10 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.api.edge import MODEL, RecordingMetrics, build, client
-from tests.scoring_engine import ScoringEngine
+from tests.scoring_engine import READY, ScoringEngine
 
 pytestmark = pytest.mark.anyio
 CHOICES = [{"value": "refund", "description": "wants money back"}, {"value": "other"}, {"value": True}]
@@ -153,6 +154,16 @@ async def test_the_deadline_header_reaches_the_engine(engine: ScoringEngine) -> 
     await ask(engine, "classify", {"x-request-timeout-ms": "1500"})
     (timeout,) = engine.timeouts
     assert 0 < timeout <= 1.5  # what was left of it
+
+
+async def test_labels_beyond_the_cache_are_the_clients_fault(engine: ScoringEngine) -> None:
+    engine.info = replace(READY, num_blocks=8)
+    answer = await ask(engine, "classify", labels=[f"label number {number}" for number in range(9)])
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
+    assert "cache of 128 tokens" in error["message"]
+    assert engine.prompts == []
 
 
 SECRET = "Zx9secret"
