@@ -104,7 +104,7 @@ async def test_unknown_models(client: httpx.AsyncClient, path: str) -> None:
         *each("presence_penalty", -2.1, 2.1),
         *each("top_k", -2, 1.5, 2**31),
         *each("min_p", -0.1, 1.1),
-        *each("repetition_penalty", 0, 10.1),
+        *each("repetition_penalty", 0, 1e-39, 0.0099, 10.1),
         *each("min_tokens", -1, 10**6),
         *each("stop_token_ids", [-1], [4096], ["5"], [5] * 65),
         *each("priority", -101, 101, "high"),
