@@ -116,6 +116,7 @@ async def test_unknown_models(client: httpx.AsyncClient, path: str) -> None:
             {"4096": 1},
             [1],
         ),
+        *each("logit_bias", {"5": 1, "05": -1}, {"00": 1}, {"+5": 1}, {"５": 1}, {"5 ": 1}, {"": 1}),
         ("logit_bias", {str(token): 1 for token in range(257)}),
         *each("frequency_penalty", -2.1, 2.1, "0"),
         *each("presence_penalty", -2.1, 2.1),
@@ -242,6 +243,12 @@ async def test_questions_are_named_by_their_place_in_the_body(
     response = await client.post("/v1/decisions", json=body)
     assert response.status_code == 400 and not leaks(response)
     assert response.json()["error"]["param"] == param
+
+
+async def test_token_ids_of_a_bias_reach_the_engine(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    body = VALID[CHAT] | {"logit_bias": {"0": 1, "10": -1.5, "4095": 100}}
+    assert (await client.post(CHAT, json=body)).status_code == 200
+    assert engine.submitted[0].sampling.logit_bias == {0: 1.0, 10: -1.5, 4095: 100.0}
 
 
 async def test_text_parts_are_joined(client: httpx.AsyncClient, engine: FakeEngine) -> None:
