@@ -85,6 +85,11 @@ async def test_messages_are_read_as_a_transcript(engine: ScoringEngine) -> None:
     assert engine.prompts == other.prompts
 
 
+async def test_one_of_several_messages_may_be_empty(engine: ScoringEngine) -> None:
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": ""}]
+    assert (await ask(engine, "decisions", input=messages)).status_code == 200
+
+
 async def test_a_cache_key_parts_the_prefix_cache(engine: ScoringEngine) -> None:
     await ask(engine, "decisions", prompt_cache_key="a")
     await ask(engine, "decisions")
@@ -170,6 +175,12 @@ SECRET = "Zx9secret"
 BAD = [
     ("decisions", {"input": " "}, "input"),
     ("decisions", {"input": []}, "input"),
+    ("decisions", {"input": [{"role": "user", "content": []}]}, "input"),
+    (
+        "decisions",
+        {"input": [{"role": "user", "content": " \n"}, {"role": "assistant", "content": ""}]},
+        "input",
+    ),
     ("decisions", {"questions": []}, "questions"),
     ("decisions", {"questions": DECISIONS["questions"][:1] * 4}, "questions"),
     ("decisions", {"prompt_cache_options": {"ttl": "30m"}}, "prompt_cache_options"),
