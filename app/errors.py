@@ -4,10 +4,12 @@
     ├── InvalidRequest             the client must change the request
     │   ├── UnsupportedParameter   a field we know and cannot honour
     │   ├── ContextLengthExceeded
+    │   │   └── CacheSizeExceeded  so many label tokens that the KV cache cannot hold them
     │   ├── InvalidJson
     │   ├── UnsupportedMediaType   the body does not call itself JSON
     │   ├── BodyTooLarge
-    │   └── BodyTimeout            the body did not arrive in time
+    │   ├── BodyTimeout            the body did not arrive in time
+    │   └── PreflightRefused       a browser may not call this service from that page
     ├── AuthenticationFailed       no key, or a wrong one
     ├── PermissionDenied           a good key without the scope
     ├── ModelNotFound
@@ -58,6 +60,15 @@ class ContextLengthExceeded(InvalidRequest):
         super().__init__(f"The prompt does not fit this model's context of {limit} tokens.", param)
 
 
+class CacheSizeExceeded(ContextLengthExceeded):
+    """Prompt and labels of one question together do not fit the server's KV cache."""
+
+    def __init__(self, limit: int, param: str) -> None:
+        InvalidRequest.__init__(
+            self, f"The text and all labels do not fit this server's cache of {limit} tokens.", param
+        )
+
+
 class InvalidJson(InvalidRequest):
     """The request body is not one JSON document that this server reads."""
 
@@ -87,6 +98,13 @@ class BodyTimeout(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("The request body did not arrive in time.")
+
+
+class PreflightRefused(InvalidRequest):
+    """A browser asks on behalf of a page that may not call this service, or not with that method."""
+
+    def __init__(self) -> None:
+        super().__init__("This origin, method or header is not allowed to browsers here.")
 
 
 class AuthenticationFailed(ReparteeError):

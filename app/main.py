@@ -8,10 +8,10 @@ from typing import Protocol
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from app import __version__
 from app.api.body_limit import BodyLimitMiddleware
+from app.api.cors import CrossOriginMiddleware
 from app.api.deps import Services
 from app.api.error_handlers import install_error_handlers
 from app.api.loop_lag import watch_loop_lag
@@ -29,7 +29,13 @@ from app.services.prompts import PromptService
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
 
-EXPOSED_HEADERS = ("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms", "server-timing")
+EXPOSED_HEADERS = (
+    *("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms"),
+    *("server-timing", "openai-processing-ms"),
+    *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+    *("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+)
+"""What scripts in a page may read of an answer, beside what browsers always show them."""
 
 
 class ManagedEngine(Engine, Protocol):
@@ -93,7 +99,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
     keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
     cors = Middleware(
-        CORSMiddleware,
+        CrossOriginMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],

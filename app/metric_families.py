@@ -65,7 +65,7 @@ FINISHES = {
     FinishReason.EXPIRED: "expired",
     FinishReason.FAILED: "error",
 }
-METHODS = frozenset({"GET", "POST", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 

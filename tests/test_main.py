@@ -6,8 +6,11 @@ import httpx
 import pytest
 
 from app.keys import new_key
+from app.main import create_app
+from app.settings import Settings
 from tests.api.conftest import MODEL, build_app
 from tests.fakes import FakeEngine
+from tests.toy_tokenizer import toy_directory
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +44,53 @@ async def test_keys_are_asked_for_before_the_body_and_after_the_preflight(
         assert answer.status_code == 200
         assert "x-request-id" in answer.headers["access-control-expose-headers"]
     assert engine.submitted[0].cache_salt == "acme"
+
+
+async def test_a_model_without_a_chat_template_serves_completions() -> None:
+    app = create_app(Settings(model=str(toy_directory(None)), model_name=MODEL), FakeEngine())
+    question = {"type": "predicate", "instructions": "Is it angry?"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        text = await client.post("/v1/completions", json={"model": MODEL, "prompt": "Hi"})
+        messages = [{"role": "user", "content": "Hi"}]
+        chat = await client.post("/v1/chat/completions", json={"model": MODEL, "messages": messages})
+        decisions = {"model": MODEL, "input": "Hi", "questions": [question]}
+        decision = await client.post("/v1/decisions", json=decisions)
+    assert text.status_code == 200
+    for answer, param in ((chat, "messages"), (decision, "input")):
+        assert answer.status_code == 400
+        assert answer.json()["error"] == {
+            "message": "This model has no chat template.",
+            "type": "invalid_request_error",
+            "param": param,
+            "code": "invalid_value",
+        }
+
+
+async def test_pages_may_read_every_header_of_ours(tmp_path_factory: pytest.TempPathFactory) -> None:
+    key, entry = new_key("acme")
+    limits = {"requests_per_second": 9, "tokens_per_minute": 900}
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    file.write_text(json.dumps([{"id": entry.id, "sha256": entry.sha256, "tenant": "acme"} | limits]))
+    app = build_app(FakeEngine(), api_keys_file=file, cors_origins=["https://shop.example"])
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"origin": "https://shop.example", "authorization": f"Bearer {key}", "x-request-id": "mine"}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        answer = await client.post("/v1/chat/completions", headers=headers, json=body)
+    exposed = set(answer.headers["access-control-expose-headers"].split(", "))
+    ours = {name for name in answer.headers if name.startswith(("x-", "openai-", "server-"))}
+    assert len(ours) == 10
+    assert ours | {"retry-after", "retry-after-ms"} == exposed
+
+
+@pytest.mark.parametrize(
+    ("origin", "method"), [("https://other.example", "POST"), ("https://shop.example", "DELETE")]
+)
+async def test_a_refused_preflight_is_an_error_like_every_other(origin: str, method: str) -> None:
+    app = build_app(FakeEngine(), cors_origins=["https://shop.example"])
+    headers = {"origin": origin, "access-control-request-method": method}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        answer = await client.options("/v1/chat/completions", headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "cors_not_allowed"
+    assert "access-control-allow-origin" not in answer.headers
+    assert answer.headers["x-request-id"]

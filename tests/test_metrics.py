@@ -172,7 +172,7 @@ def test_steps_and_gauges_return_to_zero(metrics: Metrics) -> None:
             running=3,
             waiting=2,
             oldest_wait=0.5,
-            kv_blocks_used=4,
+            kv_blocks_used=READY.num_blocks // 2,
             preemptions=1,
         )
     )

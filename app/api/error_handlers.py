@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +16,10 @@ from app import errors
 
 _FIELD = re.compile(r"[a-z][a-z_]{0,40}")
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "list", "dict"})
+_FREE_KEYS = frozenset({"metadata", "logit_bias"})
+"""Fields whose keys are the client's own text."""
+_TAGS = frozenset({"predicate", "choice", "score"})
+"""Types of a question: schema errors name them after its index, as if they were a level of the body."""
 _CLIENT_CLOSED_REQUEST = 499
 
 
@@ -31,6 +36,7 @@ _TABLE: dict[type[errors.ReparteeError], _Shape] = {
     errors.UnsupportedMediaType: _Shape(415, "invalid_request_error", "unsupported_media_type"),
     errors.BodyTooLarge: _Shape(413, "invalid_request_error", "request_too_large"),
     errors.BodyTimeout: _Shape(408, "invalid_request_error", "request_timeout"),
+    errors.PreflightRefused: _Shape(400, "invalid_request_error", "cors_not_allowed"),
     errors.InvalidRequest: _Shape(400, "invalid_request_error", "invalid_value"),
     errors.AuthenticationFailed: _Shape(401, "authentication_error", "invalid_api_key"),
     errors.PermissionDenied: _Shape(403, "permission_error", "permission_denied"),
@@ -102,10 +108,13 @@ def _retry_headers(seconds: float | None) -> dict[str, str]:
 def field_of(location: Sequence[str | int]) -> str | None:
     """The dotted field of a schema error, up to a part that may be the client's own text."""
     parts = list[str]()
-    for part in location[1:]:
+    for before, part in pairwise(location):
+        if before in _FREE_KEYS:
+            break
         if isinstance(part, str) and (part in _TYPE_NAMES or not _FIELD.fullmatch(part)):
             break
-        parts.append(str(part))
+        if not (isinstance(before, int) and part in _TAGS):
+            parts.append(str(part))
     return ".".join(parts) or None
 
 

@@ -26,6 +26,10 @@ TASK_OF_PATH: dict[str, Task] = {
     "/v1/systemone": "decision",
     "/v1/classify": "decision",
 }
+FIXED_PATHS = frozenset(
+    {*PROBES, *TASK_OF_PATH, "/tokenize", "/detokenize", "/v1/models", "/version", "/docs", "/openapi.json"}
+)
+"""Every route without a variable part: these paths are safe as labels though the router never saw the request."""
 CLIENT_CLOSED_REQUEST = 499
 
 
@@ -59,7 +63,7 @@ class RequestContextMiddleware:
 
     def _record(self, scope: Scope, exchange: "_Exchange") -> None:
         observation = exchange.conclude()
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = route_of(scope)
         self._metrics.http(route, scope["method"], exchange.status)
         if observation.task is not None:
             if observation.outcome == "rejected":
@@ -67,7 +71,8 @@ class RequestContextMiddleware:
                     observation.task, rejection_reason(exchange.status, observation.error_code)
                 )
             self._metrics.observe_request(observation)
-        level = logging.DEBUG if route in PROBES else logging.INFO
+        quiet = route in PROBES and exchange.status not in (401, 403, 429)
+        level = logging.DEBUG if quiet else logging.INFO
         access_logger.log(level, "request", extra={"fields": access_fields(route, scope["method"], exchange)})
 
 
@@ -75,7 +80,9 @@ class _Exchange:
     """One request and its response, as they pass by."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.observation = Observation("req_" + secrets.token_hex(16), task=TASK_OF_PATH.get(scope["path"]))
+        # Preflights and wrong methods ask for no inference, whatever their path.
+        task = TASK_OF_PATH.get(scope["path"]) if scope["method"] == "POST" else None
+        self.observation = Observation("req_" + secrets.token_hex(16), task=task)
         scope.setdefault("state", {})["observation"] = self.observation
         client_id = Headers(scope=scope).get("x-request-id", "")
         self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
@@ -137,6 +144,13 @@ class _Exchange:
         if observation.outcome == "cancelled":
             self.status = CLIENT_CLOSED_REQUEST
         return observation
+
+
+def route_of(scope: Scope) -> str:
+    """The route's template; of a request that was refused before the router ran, its path where it is fixed."""
+    if (route := scope.get("route")) is not None:
+        return str(route.path)
+    return scope["path"] if scope["path"] in FIXED_PATHS else "unmatched"
 
 
 async def send_error(

@@ -1,5 +1,6 @@
 """Strict JSON: what a request body must be before any schema looks at it."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Coroutine
@@ -15,6 +16,8 @@ from app.errors import InvalidJson, UnsupportedMediaType
 MAX_DEPTH = 32
 MAX_CONTAINERS = 1 << 15
 MAX_KEYS = 1 << 10
+INLINE_BYTES = 64 * 1024
+"""Bodies up to this size are parsed on the event loop; longer ones can take tens of milliseconds."""
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """A string, or what an unclosed one leaves: possessive, since going back makes it quadratic in the body's size."""
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -62,7 +65,9 @@ class StrictRequest(Request):
             InvalidJson: see `parse`.
         """
         if not hasattr(self, "_value"):
-            self._value = parse(await self.body())
+            body = await self.body()
+            inline = len(body) <= INLINE_BYTES
+            self._value = parse(body) if inline else await asyncio.to_thread(parse, body)
         return self._value
 
 

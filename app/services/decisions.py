@@ -5,11 +5,19 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.engine.interface import Engine
+from app.engine.label_tree import build_label_tree
 from app.engine.messages import SequenceTimings
 from app.engine.stream import RequestStream
-from app.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, SequenceFailed
+from app.errors import (
+    CacheSizeExceeded,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    SequenceFailed,
+)
 from app.observation import Observation
 from app.services.chat_template import Message
 from app.services.decision_prompts import DecisionPrompts
@@ -74,7 +82,11 @@ class DecisionService:
         self._tokenizer = tokenizer
         self._settings = settings
         self._prompts = prompts
-        self._turn_end = turn_end(tokenizer)
+
+    @cached_property
+    def _turn_end(self) -> int:
+        """Found at the first decision: a model without a chat template still serves completions."""
+        return turn_end(self._tokenizer)
 
     @property
     def max_labels(self) -> int:
@@ -100,8 +112,9 @@ class DecisionService:
             cache_salt: queries share cached prefixes only under equal salts.
 
         Raises:
-            InvalidRequest: a text is empty, or the queries are more than the queue can ever hold.
-            ContextLengthExceeded: a prompt does not fit.
+            InvalidRequest: a text is empty, the queries are more than the queue can ever hold, or the model has no
+                chat template that takes them.
+            ContextLengthExceeded: a prompt does not fit, or not with its labels.
             Unavailable, DeadlineExceeded, EngineFailure: as the engine says; no query is left running.
         """
         self._check(queries)
@@ -151,6 +164,11 @@ class DecisionService:
         """Longest sequence in tokens; 0 while it is not known (the engine then refuses anyway)."""
         return self._engine.info.max_model_len if self._engine.info else 0
 
+    def _capacity(self) -> int:
+        """Tokens that the KV cache holds, as those of one question do at the same time; 0 while it is not known."""
+        info = self._engine.info
+        return info.num_blocks * info.block_size if info else 0
+
     async def _encode(self, queries: Sequence[Query]) -> list[_Encoded]:
         prompts = [self._prompts.messages(query.question, query.text) for query in queries]
         size = sum(len(message.content) for messages in prompts for message in messages)
@@ -162,14 +180,26 @@ class DecisionService:
         return [self._encode_one(query, messages) for query, messages in zip(queries, prompts, strict=True)]
 
     def _encode_one(self, query: Query, messages: list[Message]) -> _Encoded:
-        prompt = self._tokenizer.encode_prompt(messages)
+        try:
+            prompt = self._tokenizer.encode_prompt(messages)
+        except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
+            raise InvalidRequest(error.message, query.param) from error
         labels = [[*self._tokenizer.encode(label.text), self._turn_end] for label in query.question.labels]
-        limit = self._context()
-        if limit and len(prompt) + max(len(ids) for ids in labels) > limit:
-            raise ContextLengthExceeded(limit, query.param)
+        self._check_length(len(prompt), labels, query.param)
         if len({tuple(ids) for ids in labels}) < len(labels):
             raise InvalidRequest("Two labels are the same to this model.", "labels")
         return _Encoded(prompt, labels)
+
+    def _check_length(self, prompt: int, labels: list[list[int]], param: str) -> None:
+        """Refuse what the engine could never run: each label follows the prompt, and all lie in the cache at once."""
+        limit, capacity = self._context(), self._capacity()
+        lengths = [len(ids) for ids in labels]
+        if limit and prompt + max(lengths) > limit:
+            raise ContextLengthExceeded(limit, param)
+        if not capacity or prompt + sum(lengths) <= capacity:
+            return
+        if build_label_tree(prompt, labels).starts[-1] > capacity:  # what labels share is stored once
+            raise CacheSizeExceeded(capacity, param)
 
     async def _read(self, stream: RequestStream, item: _Encoded, observation: Observation) -> Judgement:
         scores: list[float] = []
@@ -194,13 +224,21 @@ class DecisionService:
 def turn_end(tokenizer: Tokenizer) -> int:
     """The token that ends an assistant's turn in the model's chat template.
 
-    Models list several end tokens; they learned the one that the template itself writes after an answer.
+    Models list several end tokens; they learned the one that the template itself writes after an answer. Where the
+    model's files list none, it is the first control token there.
+
+    Raises:
+        InvalidRequest: the model has no chat template, or nothing ends a turn.
     """
     asked = Message(role="user", content="a")
     turns = [asked, Message(role="assistant", content="b"), asked]
     answer = tokenizer.encode_prompt(turns)[len(tokenizer.encode_prompt([asked])) :]
     ends = tokenizer.eos_token_ids
-    return next((token for token in answer if token in ends), ends[0])
+    known = [token for token in answer if token in ends] + list(ends)
+    control = [token for token in answer if token in tokenizer.special_ids]
+    if not (known or control):
+        raise InvalidRequest("This model's chat template has no token that ends a turn.")
+    return (known or control)[0]
 
 
 def _note_stages(observation: Observation, timings: SequenceTimings) -> None:

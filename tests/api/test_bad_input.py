@@ -16,6 +16,8 @@ from tests.fakes import FakeEngine
 pytestmark = pytest.mark.anyio
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 CANARY = "Canary 4711"
+WORD = "canary"
+"""Could be the name of a field."""
 VALID: dict[str, dict[str, Any]] = {
     CHAT: {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]},
     COMPLETIONS: {"model": MODEL, "prompt": "Hi"},
@@ -29,6 +31,11 @@ def each(field: str, *values: Any) -> list[tuple[str, Any]]:
     return [(field, value) for value in values]
 
 
+def leaks(response: httpx.Response) -> bool:
+    """Whether the answer repeats a canary."""
+    return WORD in response.text.lower()
+
+
 async def refused(
     client: httpx.AsyncClient, path: str, body: Any, status: int = 400, code: str = "invalid_value"
 ) -> Any:
@@ -39,7 +46,7 @@ async def refused(
     assert (response.status_code, error["code"]) == (status, code), error
     assert set(error) == {"message", "type", "param", "code"}
     assert error["type"] == ("not_found_error" if status == 404 else "invalid_request_error")
-    assert CANARY not in response.text and response.headers["x-request-id"]
+    assert not leaks(response) and response.headers["x-request-id"]
     return error
 
 
@@ -60,7 +67,7 @@ async def test_no_strict_json(client: httpx.AsyncClient, path: str, body: bytes)
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"Canary 4711"'])
 async def test_no_object(client: httpx.AsyncClient, engine: FakeEngine, path: str, body: bytes) -> None:
     response = await client.post(path, content=body, headers={"content-type": "application/json"})
-    assert response.status_code == 400 and CANARY not in response.text
+    assert response.status_code == 400 and not leaks(response)
     assert engine.submitted == []
 
 
@@ -98,13 +105,24 @@ async def test_unknown_models(client: httpx.AsyncClient, path: str) -> None:
         *each("max_tokens", 0, -1, 2**63, 1.5, "9", True),
         *each("stop", "", "x" * 257, "订" * 86, [""], ["a"] * 5, 7, [7]),
         *each("seed", 2**63, -(2**63) - 1, 0.5, "1", True),
-        *each("logit_bias", {"5": 101}, {"5": "1"}, {"x": 1}, {"-1": 1}, {"4096": 1}, [1]),
+        *each(
+            "logit_bias",
+            {"5": 101},
+            {"5": "1"},
+            {"x": 1},
+            {WORD: "1"},
+            {WORD: 1},
+            {"-1": 1},
+            {"4096": 1},
+            [1],
+        ),
+        *each("logit_bias", {"5": 1, "05": -1}, {"00": 1}, {"+5": 1}, {"５": 1}, {"5 ": 1}, {"": 1}),
         ("logit_bias", {str(token): 1 for token in range(257)}),
         *each("frequency_penalty", -2.1, 2.1, "0"),
         *each("presence_penalty", -2.1, 2.1),
         *each("top_k", -2, 1.5, 2**31),
         *each("min_p", -0.1, 1.1),
-        *each("repetition_penalty", 0, 10.1),
+        *each("repetition_penalty", 0, 1e-39, 0.0099, 10.1),
         *each("min_tokens", -1, 10**6),
         *each("stop_token_ids", [-1], [4096], ["5"], [5] * 65),
         *each("priority", -101, 101, "high"),
@@ -126,7 +144,7 @@ async def test_out_of_range(
     [
         *each("top_logprobs", -1, 21, "1"),
         *each("logprobs", 1, "true"),
-        *each("metadata", {"a": 1}, {"a": "x" * 513}, {"x" * 65: "a"}, [CANARY]),
+        *each("metadata", {"a": 1}, {"a": "x" * 513}, {"x" * 65: "a"}, [CANARY], {WORD: 1}),
         ("metadata", {str(i): "" for i in range(17)}),
         *each("messages", [], None, "Hi", [CANARY], [{"role": "user"}], [{}] * 3),
         ("messages", [{"role": "user", "content": "Hi"}] * 257),
@@ -137,7 +155,7 @@ async def test_out_of_range(
 )
 async def test_out_of_range_in_chat(client: httpx.AsyncClient, field: str, value: Any) -> None:
     response = await client.post(CHAT, json=VALID[CHAT] | {field: value})
-    assert response.status_code == 400 and CANARY not in response.text
+    assert response.status_code == 400 and not leaks(response)
     assert response.json()["error"]["param"].split(".")[0] == field
 
 
@@ -204,6 +222,33 @@ async def test_messages_that_are_known_and_not_honoured(
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "unsupported_parameter"
     assert response.json()["error"]["param"] == param
+
+
+@pytest.mark.parametrize(
+    ("question", "param"),
+    [
+        ({"type": "predicate"}, "questions.0.instructions"),
+        (
+            {"type": "choice", "instructions": "x", "choices": [{"value": WORD}, {}]},
+            "questions.0.choices.1.value",
+        ),
+        ({"type": "score", "instructions": "x", "levels": WORD}, "questions.0.levels"),
+        ({"type": WORD, "instructions": "x"}, "questions.0"),
+    ],
+)
+async def test_questions_are_named_by_their_place_in_the_body(
+    client: httpx.AsyncClient, question: dict[str, Any], param: str
+) -> None:
+    body = {"model": MODEL, "input": WORD, "questions": [question]}
+    response = await client.post("/v1/decisions", json=body)
+    assert response.status_code == 400 and not leaks(response)
+    assert response.json()["error"]["param"] == param
+
+
+async def test_token_ids_of_a_bias_reach_the_engine(client: httpx.AsyncClient, engine: FakeEngine) -> None:
+    body = VALID[CHAT] | {"logit_bias": {"0": 1, "10": -1.5, "4095": 100}}
+    assert (await client.post(CHAT, json=body)).status_code == 200
+    assert engine.submitted[0].sampling.logit_bias == {0: 1.0, 10: -1.5, 4095: 100.0}
 
 
 async def test_text_parts_are_joined(client: httpx.AsyncClient, engine: FakeEngine) -> None:
@@ -291,7 +336,7 @@ async def test_a_fault_of_ours_is_a_plain_500(app: Any, engine: FakeEngine) -> N
         response = await client.post(CHAT, json=VALID[CHAT])
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
     assert response.headers["x-request-id"] in response.json()["error"]["message"]
-    assert CANARY not in response.text
+    assert not leaks(response)
 
 
 def fields_of(params: Any) -> set[str]:

@@ -11,8 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.loop_lag import watch_loop_lag
-from app.api.middleware import RequestContextMiddleware, outcome_of, rejection_reason
+from app.api.middleware import FIXED_PATHS, RequestContextMiddleware, outcome_of, rejection_reason
+from app.keys import KeyEntry, KeyRing
+from tests.api.conftest import build_app
 from tests.api.edge import MODEL, RecordingMetrics, build, client
+from tests.fakes import FakeEngine
 from tests.scoring_engine import ScoringEngine
 
 pytestmark = pytest.mark.anyio
@@ -106,6 +109,36 @@ async def test_a_decision_is_observed_once_with_its_timings(metrics: RecordingMe
     assert answer.headers["openai-processing-ms"].isdecimal()
 
 
+async def test_refusals_before_the_router_are_counted_with_their_route(metrics: RecordingMetrics) -> None:
+    keys = KeyRing([KeyEntry(id="k1", sha256="0" * 64, tenant="acme")])
+    async with client(build(ScoringEngine(), metrics, keys=keys)) as http:
+        await http.post("/v1/classify", json=CLASSIFY)
+        await http.get("/version")
+        await http.get("/v1/models/secret")
+    async with client(build(ScoringEngine(), metrics, max_bytes=1)) as http:
+        await http.post("/v1/classify", json=CLASSIFY)
+    assert metrics.http_calls == [
+        ("/v1/classify", "POST", 401),
+        ("/version", "GET", 401),
+        ("unmatched", "GET", 401),
+        ("/v1/classify", "POST", 413),
+    ]
+
+
+def test_the_fixed_paths_are_those_of_the_application() -> None:
+    documented = {path for path in build_app(FakeEngine()).openapi()["paths"] if "{" not in path}
+    assert documented | {"/health", "/docs", "/openapi.json"} == FIXED_PATHS
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "HEAD", "PUT"])
+async def test_only_a_post_is_an_inference_request(metrics: RecordingMetrics, method: str) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        answer = await http.request(method, "/v1/classify")
+    assert answer.status_code == 405
+    assert "openai-processing-ms" not in answer.headers
+    assert metrics.observations == [] and metrics.rejections == []
+
+
 async def test_refusals_are_counted_with_their_reason(metrics: RecordingMetrics) -> None:
     async with client(build(ScoringEngine(room=0), metrics)) as http:
         await http.post("/v1/classify", json=CLASSIFY)
@@ -189,6 +222,17 @@ async def test_probes_are_logged_for_debugging_only(
         if record.name == "app.access"
     }
     assert levels == {"/readyz": "DEBUG", "/v1/classify": "INFO"}
+
+
+async def test_a_probe_without_its_key_is_logged(
+    metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = KeyRing([KeyEntry(id="k1", sha256="0" * 64, tenant="acme")])
+    with caplog.at_level(logging.INFO):
+        async with client(build(ScoringEngine(), metrics, keys=keys)) as http:
+            await http.get("/metrics")
+    lines = [record.__dict__["fields"] for record in caplog.records if record.name == "app.access"]
+    assert [(line["route"], line["status"]) for line in lines] == [("/metrics", 401)]
 
 
 @pytest.mark.parametrize("secret", ["TOPSECRET"])

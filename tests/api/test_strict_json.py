@@ -1,12 +1,15 @@
 """Strict JSON: one document of ordinary values, or a refusal."""
 
 import json
+import threading
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, parse
+from app.api import strict_json
+from app.api.strict_json import INLINE_BYTES, MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, StrictRequest, parse
 from app.errors import InvalidJson
 
 numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -63,3 +66,32 @@ def test_depth_is_what_counts_and_not_the_number_of_brackets() -> None:
 
 def test_escaped_pairs_and_escaped_backslashes_are_text() -> None:
     assert parse(rb'["\ud83d\udc4b", "\\ud800"]') == ["👋", "\\ud800"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("size", "on_the_loop"), [(INLINE_BYTES, True), (INLINE_BYTES + 1, False)])
+async def test_long_bodies_are_parsed_off_the_event_loop(
+    size: int, on_the_loop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+
+    def watched(body: bytes) -> Any:
+        threads.append(threading.get_ident())
+        return parse(body)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b'"' + b"x" * (size - 2) + b'"'}
+
+    monkeypatch.setattr(strict_json, "parse", watched)
+    request = StrictRequest({"type": "http", "headers": []}, receive)
+    assert [await request.json() for _ in range(2)] == ["x" * (size - 2)] * 2
+    assert [thread == threading.get_ident() for thread in threads] == [on_the_loop]
+
+
+@pytest.mark.anyio
+async def test_a_refusal_crosses_the_threads() -> None:
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"[" * (INLINE_BYTES + 1)}
+
+    with pytest.raises(InvalidJson):
+        await StrictRequest({"type": "http", "headers": []}, receive).json()

@@ -5,15 +5,25 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from app.errors import ContextLengthExceeded, DeadlineExceeded, InvalidRequest, Overloaded, SequenceFailed
+from app.engine.core.sequence import Sequence as EngineSequence
+from app.engine.messages import AddRequest
+from app.errors import (
+    CacheSizeExceeded,
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    InvalidRequest,
+    Overloaded,
+    SequenceFailed,
+)
 from app.observation import Observation
 from app.services.decision_prompts import DecisionPrompts
 from app.services.decisions import DecisionService, Judgement, Query, turn_end
 from app.services.questions import Label, Question
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
-from tests.scoring_engine import ScoringEngine, score
+from tests.scoring_engine import READY, ScoringEngine, score
 from tests.toy_tokenizer import toy_directory
 
 pytestmark = pytest.mark.anyio
@@ -65,6 +75,21 @@ async def test_a_label_is_its_tokens_and_the_end_of_the_turn() -> None:
 
 def test_the_end_of_a_turn_is_what_the_template_writes() -> None:
     assert turn_end(TOKENIZER) == TURN_END
+
+
+@pytest.mark.parametrize(("ends", "found"), [([0], 0), ([], TURN_END)])
+def test_the_end_of_a_turn_without_a_listed_one(
+    ends: list[int], found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TOKENIZER, "eos_token_ids", ends)
+    assert turn_end(TOKENIZER) == found
+
+
+def test_a_template_that_ends_no_turn_has_no_decisions() -> None:
+    bare = Tokenizer.from_directory(toy_directory("{% for m in messages %}{{ m['content'] }}{% endfor %}"))
+    bare.eos_token_ids = []
+    with pytest.raises(InvalidRequest):
+        turn_end(bare)
 
 
 async def test_probabilities_use_the_fitted_temperature_and_mass_does_not() -> None:
@@ -151,6 +176,22 @@ async def test_text_far_beyond_the_context_is_not_even_tokenized(monkeypatch: py
     monkeypatch.setattr(TOKENIZER, "encode_prompt", None)
     with pytest.raises(ContextLengthExceeded):
         await decisions.judge([Query(question("a", "b"), "xyz " * 100_000)], Observation("req"))
+
+
+async def test_labels_fit_the_cache_behind_the_prompt_or_are_refused() -> None:
+    labels = [f"{word} {number}" for word in ("order", "hello") for number in range(30)]
+    engine = ScoringEngine()
+    await judge(engine, Query(question(*labels), "text"))
+    request = AddRequest(id=1, prompt=engine.prompts[0], labels=engine.labels[0])
+    needed = len(EngineSequence.of(request, 0.0).tokens)
+    assert needed < len(request.prompt) + sum(map(len, request.labels))  # some labels begin alike
+    engine.info = replace(READY, num_blocks=needed, block_size=1)
+    await judge(engine, Query(question(*labels), "text"))
+    engine.info = replace(READY, num_blocks=needed - 1, block_size=1)
+    with pytest.raises(CacheSizeExceeded) as caught:
+        await judge(engine, Query(question(*labels), "text"))
+    assert caught.value.param == "input"
+    assert len(engine.prompts) == 2
 
 
 async def test_labels_that_the_model_cannot_tell_apart_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

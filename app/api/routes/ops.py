@@ -29,14 +29,19 @@ def _probe(status: str, *, good: bool) -> JSONResponse:
     return JSONResponse({"status": status}, 503, {"Retry-After": RETRY_AFTER_SECONDS})
 
 
+# Some load balancers probe with HEAD; the server sends no body then.
+
+
 @router.get("/livez")
+@router.head("/livez", include_in_schema=False)
 async def livez() -> dict[str, str]:
     """The API process answers; nothing more is asked, so that a slow model never gets it killed."""
     return {"status": "alive"}
 
 
 @router.get("/readyz")
-@router.get("/health", include_in_schema=False)
+@router.head("/readyz", include_in_schema=False)
+@router.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
 async def readyz(request: Request) -> JSONResponse:
     """Whether new work would be served: the engine is ready and its steps go on."""
     status = readiness(request.app.state.services.engine)
@@ -44,6 +49,7 @@ async def readyz(request: Request) -> JSONResponse:
 
 
 @router.get("/startupz")
+@router.head("/startupz", include_in_schema=False)
 async def startupz(request: Request) -> JSONResponse:
     """Whether the engine was ever ready."""
     started = request.app.state.services.engine.info is not None

@@ -171,10 +171,14 @@ class InputMessage(StrictModel):
     content: str | list[InputPart]
 
     @property
+    def text(self) -> str:
+        """What was said."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+    @property
     def line(self) -> str:
         """The turn as a line of a transcript."""
-        parts = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return f"{self.role}: {parts}"
+        return f"{self.role}: {self.text}"
 
 
 AnyQuestion = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
@@ -194,10 +198,11 @@ class DecisionsRequest(StrictModel):
 
     @property
     def text(self) -> str:
-        """The input as one text: messages become a transcript."""
-        return (
-            self.input if isinstance(self.input, str) else "\n".join(message.line for message in self.input)
-        )
+        """The input as one text: messages become a transcript, and no text where nobody said a thing."""
+        if isinstance(self.input, str):
+            return self.input
+        said = any(message.text.strip() for message in self.input)
+        return "\n".join(message.line for message in self.input) if said else ""
 
 
 class InputTokensDetails(StrictModel):

@@ -1,5 +1,6 @@
 """The fields that chat and text completions share, with their bounds."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -11,6 +12,8 @@ from app.services.options import GenerationOptions
 
 MAX_STOP_BYTES = 256
 _INT64 = 1 << 63
+_TOKEN_ID = re.compile("0|[1-9][0-9]{0,8}")
+"""One spelling for each id, so that no two keys of a JSON object mean the same token."""
 
 
 def _stop_text(text: str) -> str:
@@ -20,7 +23,7 @@ def _stop_text(text: str) -> str:
 
 
 def _token_ids(bias: dict[str, float]) -> dict[str, float]:
-    if not all(key.isascii() and key.isdecimal() and len(key) <= 9 for key in bias):
+    if not all(_TOKEN_ID.fullmatch(key) for key in bias):
         raise PydanticCustomError("token_id", "keys are token ids")
     return bias
 
@@ -57,7 +60,7 @@ class GenerationRequest(StrictModel):
     # Extensions
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     min_tokens: Annotated[int, Field(ge=0, lt=_INT64)] | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64, fail_fast=True)] | None = None

@@ -36,7 +36,8 @@ class Sampler:
     def sample(self, batch: Batch, logits: torch.Tensor) -> list[StepResult]:
         """Results of each scheduled sequence from `logits` (wanted rows, vocabulary).
 
-        A row that is not finite fails its own sequence alone.
+        A row that is not finite, as the model gave it or as the request's own parameters make it, fails its own
+        sequence alone.
         """
         rows_of: list[list[int]] = [[] for _ in batch.scheduled]
         for row, (number, _) in enumerate(batch.owners):
@@ -63,10 +64,12 @@ class Sampler:
         token = greedy
         if not _is_plain_greedy(params, sequence):
             adjusted = self._adjust(sequence, logits.float().clone())
+            best, likeliest = adjusted.max(dim=-1)
+            if not math.isfinite(float(best)):
+                return StepResult(failed=True)
+            token = int(likeliest)
             if params.temperature > 0:
                 token = _draw(adjusted, params, self._uniform(sequence))
-            else:
-                token = int(adjusted.argmax())
         logprob = None
         if params.logprobs is not None:
             logprob = _token_logprob(logits, token, params.logprobs)

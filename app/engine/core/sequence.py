@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from app.engine.core.label_tree import LabelTree, build_label_tree
+from app.engine.label_tree import LabelTree, build_label_tree
 from app.engine.messages import AddRequest, FinishReason, SequenceTimings
 
 

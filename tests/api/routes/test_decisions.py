@@ -1,9 +1,10 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.api.edge import MODEL, RecordingMetrics, build, client
-from tests.scoring_engine import ScoringEngine
+from tests.scoring_engine import READY, ScoringEngine
 
 pytestmark = pytest.mark.anyio
 CHOICES = [{"value": "refund", "description": "wants money back"}, {"value": "other"}, {"value": True}]
@@ -84,6 +85,11 @@ async def test_messages_are_read_as_a_transcript(engine: ScoringEngine) -> None:
     assert engine.prompts == other.prompts
 
 
+async def test_one_of_several_messages_may_be_empty(engine: ScoringEngine) -> None:
+    messages = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": ""}]
+    assert (await ask(engine, "decisions", input=messages)).status_code == 200
+
+
 async def test_a_cache_key_parts_the_prefix_cache(engine: ScoringEngine) -> None:
     await ask(engine, "decisions", prompt_cache_key="a")
     await ask(engine, "decisions")
@@ -155,10 +161,26 @@ async def test_the_deadline_header_reaches_the_engine(engine: ScoringEngine) -> 
     assert 0 < timeout <= 1.5  # what was left of it
 
 
+async def test_labels_beyond_the_cache_are_the_clients_fault(engine: ScoringEngine) -> None:
+    engine.info = replace(READY, num_blocks=8)
+    answer = await ask(engine, "classify", labels=[f"label number {number}" for number in range(9)])
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
+    assert "cache of 128 tokens" in error["message"]
+    assert engine.prompts == []
+
+
 SECRET = "Zx9secret"
 BAD = [
     ("decisions", {"input": " "}, "input"),
     ("decisions", {"input": []}, "input"),
+    ("decisions", {"input": [{"role": "user", "content": []}]}, "input"),
+    (
+        "decisions",
+        {"input": [{"role": "user", "content": " \n"}, {"role": "assistant", "content": ""}]},
+        "input",
+    ),
     ("decisions", {"questions": []}, "questions"),
     ("decisions", {"questions": DECISIONS["questions"][:1] * 4}, "questions"),
     ("decisions", {"prompt_cache_options": {"ttl": "30m"}}, "prompt_cache_options"),

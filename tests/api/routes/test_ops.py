@@ -1,7 +1,10 @@
+import asyncio
 import threading
 
 import pytest
+import uvicorn
 
+from app.api.security import OPEN_PATHS
 from app.engine.interface import EngineState
 from tests.api.edge import RecordingMetrics, build, client
 from tests.scoring_engine import READY, ScoringEngine
@@ -31,6 +34,26 @@ async def test_ready_means_progress(state: EngineState, progress: bool, status: 
     assert answer.status_code == (200 if status == "ready" else 503)
     assert ("retry-after" in answer.headers) == (status != "ready")
     assert alive.status_code == 200
+
+
+@pytest.mark.parametrize("path", sorted(OPEN_PATHS))
+async def test_probes_may_ask_with_head(path: str) -> None:
+    """Through the server itself, whose part it is to send no body."""
+    config = uvicorn.Config(
+        build(ScoringEngine(), RecordingMetrics()), port=0, http="httptools", lifespan="off", log_config=None
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.ensure_future(server.serve())
+    while not server.started:
+        await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    writer.write(f"HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    server.should_exit = True
+    await serving
+    assert head.startswith(b"HTTP/1.1 200") and b"content-length: " in head
+    assert body == b""
 
 
 async def test_started_is_for_good() -> None:

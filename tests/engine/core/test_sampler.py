@@ -221,3 +221,19 @@ def test_logits_of_minus_infinity_are_no_failure() -> None:
     logits = random_logits(9)
     logits[50:] = -math.inf
     assert token(logits, temperature=1.0, top_p=0.9, seed=1) < 50
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("sampling", [{"repetition_penalty": 1e-39}, {"logit_bias": {5: math.inf}}])
+def test_parameters_that_leave_nothing_finite_fail_their_own_sequence_alone(
+    sampling: dict[str, Any], temperature: float
+) -> None:
+    items = [sequence(1), sequence(2, temperature=temperature, **sampling), sequence(3)]
+    results = sample(items, torch.full((3, VOCABULARY), 1.0))
+    assert [result.failed for result in results] == [False, True, False]
+    assert results[1].token is None
+
+
+def test_a_vocabulary_that_is_barred_as_a_whole_fails() -> None:
+    (result,) = sample([sequence(min_tokens=1, stop_token_ids=[0, 1])], torch.zeros(1, 3))
+    assert result.failed

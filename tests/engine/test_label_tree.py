@@ -5,7 +5,7 @@ from random import Random
 import hypothesis.strategies as st
 from hypothesis import given
 
-from app.engine.core.label_tree import LabelTree, build_label_tree
+from app.engine.label_tree import LabelTree, build_label_tree
 
 LABELS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=6), min_size=1, max_size=12)
 
