@@ -16,7 +16,7 @@ from app.api.deps import Services
 from app.api.error_handlers import install_error_handlers
 from app.api.loop_lag import watch_loop_lag
 from app.api.middleware import RequestContextMiddleware
-from app.api.routes import chat, completions, decisions, models, ops, tokenize
+from app.api.routes import chat, completions, decisions, docs, models, ops, tokenize
 from app.api.security import AuthMiddleware
 from app.engine.interface import Engine
 from app.keys import KeyRing
@@ -69,11 +69,13 @@ def create_app(
         lifespan=_lifespan(engine, services.metrics),
         middleware=_middleware(settings, services.metrics),
         separate_input_output_schemas=False,
+        docs_url=None,  # the framework's pages load scripts from elsewhere
+        redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from the client's own Host header
     )
     app.state.services = services
     install_error_handlers(app)
-    for routes in (chat, completions, decisions, models, tokenize, ops):
+    for routes in (chat, completions, decisions, models, tokenize, ops, docs):
         app.include_router(routes.router)
     return app
 

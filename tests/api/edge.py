@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.error_handlers import install_error_handlers
 from app.api.middleware import RequestContextMiddleware
-from app.api.routes import decisions, ops
+from app.api.routes import decisions, docs, ops
 from app.api.security import AuthMiddleware
 from app.errors import ModelNotFound
 from app.keys import KeyRing
@@ -60,7 +60,7 @@ def build(
     extend: Callable[[FastAPI], None] = lambda app: None,
 ) -> ASGIApp:
     """The application as the service wires it, with the routes under test."""
-    app = FastAPI()
+    app = FastAPI(docs_url=None, redoc_url=None)
     service = DecisionService(engine, Tokenizer.from_directory(toy_directory()), SETTINGS, DecisionPrompts())
 
     def check_model(name: str) -> None:
@@ -73,6 +73,7 @@ def build(
     install_error_handlers(app)
     app.include_router(decisions.router)
     app.include_router(ops.router)
+    app.include_router(docs.router)
     extend(app)
     limited = BodyLimitMiddleware(app, max_bytes=max_bytes, seconds=seconds)
     return RequestContextMiddleware(AuthMiddleware(limited, keys=keys), metrics=metrics)

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.routes import docs
 from app.api.security import OPEN_PATHS, SCOPE_OF_PATH, AuthMiddleware
 from app.keys import KeyEntry, KeyRing
 from app.observation import Observation
@@ -43,6 +44,7 @@ async def test_health_needs_no_key(engine: ScoringEngine, metrics: RecordingMetr
 
 PATHS = [
     *SCOPE_OF_PATH,
+    *(f"/docs/{name}" for name in (docs.SCRIPT, docs.STYLE, docs.ICON)),
     *("/version", "/docs", "/openapi.json", "/v1/models", "/", "/nowhere", "//livez", "/livez/"),
     *("/livez/../metrics", "/LIVEZ", "/livez%2f", "/readyz;x", "/metrics?/livez", "/health/.."),
 ]
