@@ -13,6 +13,7 @@ class Core(Protocol):
     def add(self, request: AddRequest) -> None: ...
     def abort(self, request_id: int) -> None: ...
     def step(self) -> StepOutputs: ...
+    def check_invariants(self) -> None: ...
 
 
 class Channel(Protocol):
@@ -23,7 +24,11 @@ class Channel(Protocol):
 
 
 def run_engine(core: Core, channel: Channel) -> None:
-    """Run until the API process is gone. Blocks only when there is nothing to do; never sleeps."""
+    """Run until the API process is gone. Blocks only when there is nothing to do; never sleeps.
+
+    Raises:
+        AssertionError: the core's state was wrong after its last work.
+    """
     while (messages := channel.receive(wait=not core.has_work)) is not None:
         for message in messages:
             if isinstance(message, AddRequest):
@@ -31,4 +36,11 @@ def run_engine(core: Core, channel: Channel) -> None:
             elif isinstance(message, Abort):
                 core.abort(message.id)
         if core.has_work:
-            channel.send(core.step())
+            _step(core, channel)
+
+
+def _step(core: Core, channel: Channel) -> None:
+    """Step and send; when that was the end of the work, check the core's state while nobody waits for it."""
+    channel.send(core.step())
+    if not core.has_work:
+        core.check_invariants()

@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,8 +13,19 @@ from app.engine import __main__ as process
 from app.engine import start
 from app.engine.channel import open_socketpair
 from app.engine.config import EngineConfig
+from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_runner import ModelRunner
-from app.engine.messages import AddRequest, Configure, Failed, FromEngine, Progress, Ready, SamplingParams
+from app.engine.messages import (
+    AddRequest,
+    Configure,
+    Failed,
+    FromEngine,
+    Progress,
+    Ready,
+    SamplingParams,
+    StepOutputs,
+    ToEngine,
+)
 from app.engine.start import StartFailure, start_core
 from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
 
@@ -76,12 +88,33 @@ def test_the_process_serves_until_its_peer_is_gone(monkeypatch: pytest.MonkeyPat
     assert isinstance(messages[-1], Ready)
 
 
+def test_damaged_blocks_are_logged_and_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(*arguments: Any) -> tuple[EngineCore, Ready]:
+        core, ready = start_core(*arguments)
+        core.scheduler.blocks._free.popitem()
+        return core, ready
+
+    monkeypatch.setattr(start, "start_core", damaged)
+    request = AddRequest(id=1, prompt=[5], sampling=SamplingParams(max_tokens=1))
+    messages, code = conversation(monkeypatch, Configure(configuration()), request)
+    assert code == 1
+    assert isinstance(messages[-1], StepOutputs)
+    assert "the free list is wrong" in caplog.text
+
+
 def test_a_peer_that_leaves_before_it_configures_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert conversation(monkeypatch, None) == ([], 0)
 
 
-def conversation(monkeypatch: pytest.MonkeyPatch, first: Configure | None) -> tuple[list[FromEngine], int]:
-    """Run the engine process's `main` in a thread, with a peer that leaves once it knows how the start went."""
+def conversation(
+    monkeypatch: pytest.MonkeyPatch, first: Configure | None, then: AddRequest | None = None
+) -> tuple[list[FromEngine], int]:
+    """Run the engine process's `main` in a thread, with a peer that leaves once it knows how the start went.
+
+    The peer sends `then`, a request of one token, waits for its step, and then for the process to leave.
+    """
     ours, theirs = open_socketpair()
     monkeypatch.setattr(sys, "argv", ["engine", str(theirs.detach())])
     monkeypatch.setattr(process, "_die_with_parent", lambda: None)
@@ -89,11 +122,27 @@ def conversation(monkeypatch: pytest.MonkeyPatch, first: Configure | None) -> tu
     messages: list[FromEngine] = []
     with ours, ThreadPoolExecutor(1) as executor:
         code = executor.submit(process.main)
-        if first is not None:
-            payload = msgspec.msgpack.encode(first)
-            ours.sendall(len(payload).to_bytes(4, "little") + payload)
-            while not messages or isinstance(messages[-1], Progress):
-                size = int.from_bytes(ours.recv(4, socket.MSG_WAITALL), "little")
-                messages.append(msgspec.msgpack.decode(ours.recv(size, socket.MSG_WAITALL), type=FromEngine))
-        ours.shutdown(socket.SHUT_WR)
+        try:
+            if first is not None:
+                send(ours, first)
+                while not messages or isinstance(messages[-1], Progress):
+                    messages.append(receive(ours))
+            if then is not None:
+                send(ours, then)
+                messages.append(receive(ours))
+                ours.settimeout(20)
+                assert ours.recv(1) == b""  # it leaves by itself
+        finally:
+            ours.shutdown(socket.SHUT_WR)
         return messages, code.result(timeout=60)
+
+
+def send(end: socket.socket, message: ToEngine) -> None:
+    payload = msgspec.msgpack.encode(message)
+    end.sendall(len(payload).to_bytes(4, "little") + payload)
+
+
+def receive(end: socket.socket) -> FromEngine:
+    size = int.from_bytes(end.recv(4, socket.MSG_WAITALL), "little")
+    message: FromEngine = msgspec.msgpack.decode(end.recv(size, socket.MSG_WAITALL), type=FromEngine)
+    return message
