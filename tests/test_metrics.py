@@ -32,11 +32,10 @@ def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], fl
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:
-    found = samples(metrics)
-    key = f"repartee_{name}"
-    return found.get((key, frozenset(({"model": "toy"} | labels).items()))) or found.get(
-        (key, frozenset(labels.items())), 0.0
-    )
+    """The sample of this name with these labels, and the model's where it has one; KeyError if there is none."""
+    found, key = samples(metrics), f"repartee_{name}"
+    with_model = key, frozenset(({"model": "toy"} | labels).items())
+    return found[with_model if with_model in found else (key, frozenset(labels.items()))]
 
 
 def chat(**fields: object) -> Observation:

@@ -42,9 +42,11 @@ def test_the_phases_are_reported_and_the_warm_up_leaves_nothing() -> None:
     assert (ready.vocab_size, ready.max_model_len, ready.eos_token_ids) == (VOCABULARY, 256, [2])
     assert ready.num_blocks * ready.block_size == 1024
     assert not core.has_work and core.scheduler.blocks.num_used == 0
-    core.add(AddRequest(id=1, prompt=[0, 1, 2], sampling=SamplingParams(max_tokens=1)))
-    (output,) = core.step().outputs
-    assert output.cached_tokens == 0
+    prompt = list(range(64))  # the warm-up's own: what it left in the prefix cache must be nobody's
+    core.add(AddRequest(id=1, prompt=prompt, sampling=SamplingParams(max_tokens=1)))
+    core.add(AddRequest(id=2, prompt=prompt, sampling=SamplingParams(max_tokens=1), cache_salt="warm-up"))
+    outputs = {output.id: output for output in core.step().outputs}
+    assert (outputs[1].cached_tokens, outputs[2].cached_tokens) == (0, 48)
 
 
 @pytest.mark.parametrize("context", [4, 8])

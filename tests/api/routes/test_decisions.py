@@ -116,7 +116,7 @@ async def test_a_state_may_be_json(engine: ScoringEngine) -> None:
     other = ScoringEngine()
     await ask(engine, "systemone", state={"order": 7, "place": "北京"})
     await ask(other, "systemone", state='{"order": 7, "place": "北京"}')
-    assert engine.prompts == other.prompts
+    assert engine.prompts == other.prompts != []
 
 
 async def test_classify_one_text(engine: ScoringEngine) -> None:
