@@ -177,6 +177,24 @@ def test_another_torch_is_installed_and_the_first_one_again_after_it(checkout: P
     assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_ci_installs_promtool_where_it_is_missing_and_leaves_no_prometheus_running(
+    tmp_path: Path, installed: bool
+) -> None:
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    for name in ("apt-get", "service", "make", *(["promtool"] if installed else [])):
+        (tmp_path / name).write_text(f'#!{shutil.which("sh")}\necho "{name} $* CI=$CI" >> {tmp_path}/calls\n')
+        (tmp_path / name).chmod(0o755)
+    subprocess.run([ROOT / ".ci/run"], env={"PATH": str(tmp_path)}, timeout=60, check=True)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[-2:] == ["make check CI=true", "make test CI=true"]
+    assert [call.split()[0] for call in calls[:-2]] == (
+        [] if installed else ["apt-get", "apt-get", "service"]
+    )
+    assert installed or calls[2].startswith("service prometheus stop")
+
+
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 

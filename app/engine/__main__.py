@@ -50,7 +50,11 @@ def _serve(channel: BlockingChannel) -> int:
         channel.send(Failed(f"The engine cannot start: {type(error).__name__}; the log above says where."))
         return 1
     channel.send(ready)
-    run_engine(core, channel)
+    try:
+        run_engine(core, channel)
+    except AssertionError:
+        logger.exception("the engine's state is wrong; this process ends, and a new one takes its place")
+        return 1
     return 0
 
 

@@ -40,6 +40,7 @@ def test_killing_the_parent_ends_the_engine() -> None:
         assert parent.stdout is not None
         engine = int(parent.stdout.readline())
         assert alive(engine)
+        os.kill(engine, signal.SIGSTOP)  # as deaf to its channel as within a long forward pass
         parent.send_signal(signal.SIGKILL)
     limit = time.monotonic() + 10
     while alive(engine) and time.monotonic() < limit:

@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,8 +13,19 @@ from app.engine import __main__ as process
 from app.engine import start
 from app.engine.channel import open_socketpair
 from app.engine.config import EngineConfig
+from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_runner import ModelRunner
-from app.engine.messages import AddRequest, Configure, Failed, FromEngine, Progress, Ready, SamplingParams
+from app.engine.messages import (
+    AddRequest,
+    Configure,
+    Failed,
+    FromEngine,
+    Progress,
+    Ready,
+    SamplingParams,
+    StepOutputs,
+    ToEngine,
+)
 from app.engine.start import StartFailure, start_core
 from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
 
@@ -30,9 +42,11 @@ def test_the_phases_are_reported_and_the_warm_up_leaves_nothing() -> None:
     assert (ready.vocab_size, ready.max_model_len, ready.eos_token_ids) == (VOCABULARY, 256, [2])
     assert ready.num_blocks * ready.block_size == 1024
     assert not core.has_work and core.scheduler.blocks.num_used == 0
-    core.add(AddRequest(id=1, prompt=[0, 1, 2], sampling=SamplingParams(max_tokens=1)))
-    (output,) = core.step().outputs
-    assert output.cached_tokens == 0
+    prompt = list(range(64))  # the warm-up's own: what it left in the prefix cache must be nobody's
+    core.add(AddRequest(id=1, prompt=prompt, sampling=SamplingParams(max_tokens=1)))
+    core.add(AddRequest(id=2, prompt=prompt, sampling=SamplingParams(max_tokens=1), cache_salt="warm-up"))
+    outputs = {output.id: output for output in core.step().outputs}
+    assert (outputs[1].cached_tokens, outputs[2].cached_tokens) == (0, 48)
 
 
 @pytest.mark.parametrize("context", [4, 8])
@@ -76,12 +90,33 @@ def test_the_process_serves_until_its_peer_is_gone(monkeypatch: pytest.MonkeyPat
     assert isinstance(messages[-1], Ready)
 
 
+def test_damaged_blocks_are_logged_and_end_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damaged(*arguments: Any) -> tuple[EngineCore, Ready]:
+        core, ready = start_core(*arguments)
+        core.scheduler.blocks._free.popitem()
+        return core, ready
+
+    monkeypatch.setattr(start, "start_core", damaged)
+    request = AddRequest(id=1, prompt=[5], sampling=SamplingParams(max_tokens=1))
+    messages, code = conversation(monkeypatch, Configure(configuration()), request)
+    assert code == 1
+    assert isinstance(messages[-1], StepOutputs)
+    assert "the free list is wrong" in caplog.text
+
+
 def test_a_peer_that_leaves_before_it_configures_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert conversation(monkeypatch, None) == ([], 0)
 
 
-def conversation(monkeypatch: pytest.MonkeyPatch, first: Configure | None) -> tuple[list[FromEngine], int]:
-    """Run the engine process's `main` in a thread, with a peer that leaves once it knows how the start went."""
+def conversation(
+    monkeypatch: pytest.MonkeyPatch, first: Configure | None, then: AddRequest | None = None
+) -> tuple[list[FromEngine], int]:
+    """Run the engine process's `main` in a thread, with a peer that leaves once it knows how the start went.
+
+    The peer sends `then`, a request of one token, waits for its step, and then for the process to leave.
+    """
     ours, theirs = open_socketpair()
     monkeypatch.setattr(sys, "argv", ["engine", str(theirs.detach())])
     monkeypatch.setattr(process, "_die_with_parent", lambda: None)
@@ -89,11 +124,27 @@ def conversation(monkeypatch: pytest.MonkeyPatch, first: Configure | None) -> tu
     messages: list[FromEngine] = []
     with ours, ThreadPoolExecutor(1) as executor:
         code = executor.submit(process.main)
-        if first is not None:
-            payload = msgspec.msgpack.encode(first)
-            ours.sendall(len(payload).to_bytes(4, "little") + payload)
-            while not messages or isinstance(messages[-1], Progress):
-                size = int.from_bytes(ours.recv(4, socket.MSG_WAITALL), "little")
-                messages.append(msgspec.msgpack.decode(ours.recv(size, socket.MSG_WAITALL), type=FromEngine))
-        ours.shutdown(socket.SHUT_WR)
+        try:
+            if first is not None:
+                send(ours, first)
+                while not messages or isinstance(messages[-1], Progress):
+                    messages.append(receive(ours))
+            if then is not None:
+                send(ours, then)
+                messages.append(receive(ours))
+                ours.settimeout(20)
+                assert ours.recv(1) == b""  # it leaves by itself
+        finally:
+            ours.shutdown(socket.SHUT_WR)
         return messages, code.result(timeout=60)
+
+
+def send(end: socket.socket, message: ToEngine) -> None:
+    payload = msgspec.msgpack.encode(message)
+    end.sendall(len(payload).to_bytes(4, "little") + payload)
+
+
+def receive(end: socket.socket) -> FromEngine:
+    size = int.from_bytes(end.recv(4, socket.MSG_WAITALL), "little")
+    message: FromEngine = msgspec.msgpack.decode(end.recv(size, socket.MSG_WAITALL), type=FromEngine)
+    return message

@@ -10,13 +10,16 @@ MEDIANS = {
     gates.OURS: {
         "1 x decode tok/s": 30.0,
         "8 x decode tok/s": 150.0,
+        "1 x tok/s": 25.0,
         "8 x tok/s": 90.0,
         "gap ratio": 3.5,
         "API process RSS MB": 200.0,
+        "livez s": 2.5,
     },
     gates.GENERATE[0]: {"1 x decode tok/s": 15.0},
     gates.GENERATE[1]: {"1 x decode tok/s": 20.0},
-    gates.SERVE[0]: {"8 x tok/s": 45.0},
+    gates.SERVE[0]: {"8 x tok/s": 45.0, "8 x decode tok/s": 100.0},
+    gates.SERVE[1]: {"8 x tok/s": 30.0, "8 x decode tok/s": 120.0},
     gates.EMBEDDED: {"API process RSS MB": 90.0, "livez s": 1.0, "ready s": 16.0},
 }
 
@@ -26,11 +29,14 @@ def test_each_gate_is_judged_from_its_own_figures() -> None:
     assert found == {
         "1 stream decoding / bare generate": (1.5, "pass"),
         "8 streams decoding / 1 stream": (5.0, "pass"),
+        "8 streams / 1 stream": (3.6, "FAIL"),
+        "8 streams decoding / transformers serve": (1.25, "FAIL"),
         "8 streams / transformers serve": (2.0, "pass"),
         "longest gap under a long prompt / median step": (3.5, "FAIL"),
         "API process RSS, MB": (90.0, "pass"),
         "the same with the random model's vocabulary, MB": (200.0, "FAIL"),
         "time to /livez, s": (1.0, "pass"),
+        "the same with the random model, s": (2.5, "FAIL"),
         "embedded model ready, s": (16.0, "FAIL"),
     }
 

@@ -39,14 +39,15 @@ class Service:
         return engine
 
     def sample(self, name: str, **labels: str) -> float:
-        """Sum of the samples of a metric whose labels include `labels`."""
+        """Sum of the samples of a metric whose labels include `labels`; there must be one."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
-        total = 0.0
+        found = []
         for line in httpx.get(f"{self.url}/metrics").text.splitlines():
             head, _, value = line.rpartition(" ")
             if head.split("{")[0] == name and all(label in head for label in wanted):
-                total += float(value)
-        return total
+                found.append(float(value))
+        assert found, f"no sample of {name} with {labels}"
+        return sum(found)
 
     def wait_ready(self) -> None:
         """Wait until `/readyz` answers 200."""

@@ -209,14 +209,23 @@ class InputTokensDetails(StrictModel):
     """Part of the input tokens."""
 
     cached_tokens: int
+    cache_write_tokens: int = 0
+    """What OpenAI charges for writing its cache; the prefix cache here has no such price."""
+
+
+class OutputTokensDetails(StrictModel):
+    """Part of the output tokens, which a decision has none of."""
+
+    reasoning_tokens: int = 0
 
 
 class DecisionsUsage(StrictModel):
-    """Tokens of all prompts; nothing is generated."""
+    """Tokens of all prompts; nothing is generated. OpenAI's client expects every field."""
 
     input_tokens: int
     input_tokens_details: InputTokensDetails
     output_tokens: int = 0
+    output_tokens_details: OutputTokensDetails = OutputTokensDetails()
     total_tokens: int
 
     @classmethod

@@ -65,6 +65,10 @@ class EngineCore:
         outputs = self.scheduler.update(scheduled, results)
         return StepOutputs(outputs, self._stats(scheduled, started, after_forward - before_forward))
 
+    def check_invariants(self) -> None:
+        """Raise AssertionError unless queues and blocks agree: after that, no answer can be trusted."""
+        self.scheduler.check_invariants()
+
     def _run(self, scheduled: list[ScheduledSequence]) -> list[StepResult]:
         """Run a batch; where it raises, halve it until only the culprits fail.
 

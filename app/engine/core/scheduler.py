@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.engine.core.block_manager import BlockManager
+from app.engine.core.block_manager import BlockManager, require
 from app.engine.core.sequence import Sequence, SequenceStatus
 from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
 
@@ -107,13 +107,11 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless queues, ids and blocks agree."""
-        assert sorted(self._by_id) == sorted(s.id for s in self._waiting + self._running), (
-            "ids and queues differ"
-        )
-        assert all(not s.block_table and not s.num_computed for s in self._waiting), (
-            "a waiting sequence holds blocks"
-        )
-        assert self._waiting == sorted(self._waiting, key=_order), "the queue is out of order"
+        queued = sorted(sequence.id for sequence in self._waiting + self._running)
+        require(sorted(self._by_id) == queued, "ids and queues differ")
+        holding = [s for s in self._waiting if s.block_table or s.num_computed]
+        require(not holding, "a waiting sequence holds blocks")
+        require(self._waiting == sorted(self._waiting, key=_order), "the queue is out of order")
         self.blocks.check_invariants(self._running)
 
     # Commands

@@ -1,6 +1,11 @@
 """BlockManager: counts, free list and hashes agree after any operations; equal prefixes share, unequal salts do not."""
 
+import subprocess
+import sys
+from collections.abc import Callable
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
@@ -179,3 +184,34 @@ def test_a_discarded_prefix_is_not_found_again() -> None:
     assert blocks.discard(failed) == failed.block_table
     blocks.free(failed)
     assert blocks.match_prefix(sequence([1, 2, 3])) == 0
+
+
+DAMAGES: dict[str, Callable[[BlockManager], object]] = {
+    "reference counts": lambda blocks: blocks._holders.__setitem__(0, 1),
+    "free list": lambda blocks: blocks._free.popitem(),
+    "hashes": lambda blocks: blocks._hash_of.popitem(),
+    "announced blocks": lambda blocks: blocks._computing.update({b"digest": 0}),
+    "nobody computes": lambda blocks: (
+        blocks._computing.update({b"digest": 0}),
+        blocks._announced.update({0: b"digest"}),
+    ),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGES)
+def test_damage_is_found_when_nothing_runs(words: str) -> None:
+    blocks = BlockManager(BLOCKS, BLOCK)
+    blocks.free(computed(blocks, [1, 2, 3]))
+    blocks.check_invariants([])
+    DAMAGES[words](blocks)
+    with pytest.raises(AssertionError, match=words):
+        blocks.check_invariants([])
+
+
+def test_damage_is_found_without_pythons_assertions() -> None:
+    script = (
+        "from app.engine.core.block_manager import BlockManager as B; b = B(2, 2); b._free.popitem(); "
+        "b.check_invariants([])"
+    )
+    run = subprocess.run([sys.executable, "-O", "-c", script], capture_output=True, text=True, timeout=60)
+    assert "the free list is wrong" in run.stderr
