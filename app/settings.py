@@ -92,7 +92,9 @@ class Settings(BaseSettings):
         128, ge=16, description="Prompt tokens of one step while other sequences decode."
     )
     max_running: int = Field(64, ge=1, description="Most sequences that run at once.")
-    threads: int = Field(0, ge=0, description="CPU threads of the forward pass; 0: one per core.")
+    threads: int = Field(
+        0, ge=0, description="CPU threads of the forward pass; 0: one per core, one alone for small models."
+    )
     prefix_cache: bool = Field(True, description="Share the KV blocks of equal prefixes.")
     seed: int | None = Field(
         None, ge=0, description="Base seed of requests that bring none; without it each start draws another."

@@ -12,6 +12,9 @@ from app.engine.messages import Configure, FromEngine, ToEngine
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 5.0
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that spin while they wait take the core from the one that they wait for, as soon as anybody else uses a core
+(docs/adr/0008). The operator's own variable comes first."""
 
 
 class EngineProcess:
@@ -39,7 +42,7 @@ class EngineProcess:
                 "app.engine",
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
-                env=os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
+                env=_WAITING | os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
                 stdin=asyncio.subprocess.DEVNULL,
             )
         except BaseException:

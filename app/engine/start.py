@@ -17,6 +17,8 @@ from app.errors import ReparteeError
 
 T = TypeVar("T")
 
+_SMALL_PARAMETERS = 16_000_000
+
 
 class StartFailure(Exception):
     """The engine cannot serve; the message is for the operator and says what to change."""
@@ -29,10 +31,9 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
         StartFailure: no model, no device, too little memory, or a model that fails on the warm-up.
     """
     transformers_logging.disable_progress_bar()  # the phases are reported through `send`
-    if config.threads:
-        torch.set_num_threads(config.threads)
     try:
         loaded = _timed("load", send, lambda: load_model(config))
+        torch.set_num_threads(choose_threads(config.threads, loaded))
         core = _timed("cache", send, lambda: EngineCore(loaded, config))
     except ReparteeError as error:
         raise StartFailure(error.message) from error
@@ -45,6 +46,14 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
         _timed("warmup", send, lambda: warm_up(core, loaded, config))
     give_back()  # loading and the first pass (which packs quantized weights) leave several times the model behind
     return core, _ready(core, loaded, config)
+
+
+def choose_threads(requested: int, loaded: LoadedModel) -> int:
+    """CPU threads: as set, else one for a model so small that threads wait longer for each other than they compute."""
+    if requested:
+        return requested
+    small = loaded.device.type == "cpu" and loaded.parameters < _SMALL_PARAMETERS
+    return 1 if small else torch.get_num_threads()
 
 
 def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> None:

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,11 @@ async def test_many_requests_get_the_tokens_they_get_alone(
     assert len({tuple(tokens) for tokens, _ in alone}) == 32
     assert len(observer.named("sequence_finished")) == finished + 64
     await assert_idle(engine, observer)
+
+
+async def test_threads_of_the_engine_sleep_while_they_wait(engine: AsyncEngine) -> None:
+    variables = Path(f"/proc/{engine.process_id}/environ").read_bytes().split(b"\0")
+    assert b"OMP_WAIT_POLICY=PASSIVE" in variables
 
 
 async def test_decision_scores(engine: AsyncEngine) -> None:

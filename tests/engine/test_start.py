@@ -3,11 +3,13 @@
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 import pytest
+import torch
 
 from app.engine import __main__ as process
 from app.engine import start
@@ -33,6 +35,27 @@ from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
 def configuration(**overrides: int) -> EngineConfig:
     sizes = {"kv_cache_tokens": 1024} | overrides
     return EngineConfig(model=str(tiny_checkpoint("llama")), device="cpu", dtype="float32", **sizes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """A start changes the threads of the whole process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(start._SMALL_PARAMETERS, 1), (10, 2)])
+def test_a_small_model_runs_on_one_thread(limit: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "_SMALL_PARAMETERS", limit)
+    torch.set_num_threads(2)
+    start_core(configuration(), lambda message: None)
+    assert torch.get_num_threads() == expected
+
+
+def test_threads_that_are_set_are_taken() -> None:
+    start_core(configuration(threads=2), lambda message: None)
+    assert torch.get_num_threads() == 2
 
 
 def test_the_phases_are_reported_and_the_warm_up_leaves_nothing() -> None:
