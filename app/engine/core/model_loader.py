@@ -146,11 +146,19 @@ def _count_parameters(model: str) -> int:
 
 def _kv_shapes(model: Any) -> list[tuple[int, int]]:
     """(kv_heads, head_dim) of each attention layer, read from the layers themselves: they may differ."""
+    config = model.config.get_text_config(decoder=True)
     shapes: dict[int, tuple[int, int]] = {}
     for module in model.modules():
-        if hasattr(module, "layer_idx") and hasattr(module, "k_proj"):
-            width = module.k_proj.out_features
-            shapes[module.layer_idx] = (width // module.head_dim, module.head_dim)
+        if getattr(module, "layer_idx", None) is None:
+            continue
+        if hasattr(module, "k_proj"):
+            shapes[module.layer_idx] = (module.k_proj.out_features // module.head_dim, module.head_dim)
+        elif type(module).__name__.endswith(
+            "Attention"
+        ):  # one projection for Q, K and V: the configuration tells
+            heads = config.num_attention_heads
+            dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+            shapes[module.layer_idx] = (getattr(config, "num_key_value_heads", None) or heads, dim)
     if not shapes:
         raise ModelLoadError("This model has no attention layers that the engine knows how to cache.")
     return [shapes[index] for index in sorted(shapes)]

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    MixtralConfig,
+    Olmo2Config,
+    Phi3Config,
+    PreTrainedConfig,
+)
 
 from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
@@ -54,6 +62,38 @@ def test_native_bf16_equals_float32_on_the_same_weights(family: str, monkeypatch
     assert isinstance(loaded.model.lm_head, Bf16Linear)
     reference = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     for prompt, tokens in zip(prompts(), greedy(settings, prompts()), strict=True):
+        expected = reference.generate(
+            torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
+        )
+        assert tokens == expected[0, len(prompt) :].tolist()
+
+
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.4,
+    "pad_token_id": 0,
+}
+OTHERS: dict[str, PreTrainedConfig] = {
+    "one projection for Q, K and V, shared heads": Phi3Config(**SMALL, num_key_value_heads=2),
+    "rotary in part": GPTNeoXConfig(**SMALL),
+    "learned positions": GPT2Config(
+        vocab_size=VOCABULARY, n_embd=32, n_layer=2, n_head=4, initializer_range=0.4
+    ),
+    "norms after the layers": Olmo2Config(**SMALL),
+    "experts": MixtralConfig(**SMALL, num_key_value_heads=2, num_local_experts=4),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_models_of_other_kinds_run_too(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    reference = AutoModelForCausalLM.from_config(OTHERS[kind]).float().eval()
+    reference.save_pretrained(tmp_path)
+    for prompt, tokens in zip(prompts(), greedy(config(tmp_path, max_model_len=256), prompts()), strict=True):
         expected = reference.generate(
             torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
         )
