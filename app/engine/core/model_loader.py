@@ -161,6 +161,8 @@ def _kv_shapes(model: Any) -> list[tuple[int, int]]:
             shapes[module.layer_idx] = (getattr(config, "num_key_value_heads", None) or heads, dim)
     if not shapes:
         raise ModelLoadError("This model has no attention layers that the engine knows how to cache.")
+    if sorted(shapes) != list(range(config.num_hidden_layers)):
+        raise ModelLoadError("This model has layers that keep another state than keys and values.")
     return [shapes[index] for index in sorted(shapes)]
 
 

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
     GPTNeoXConfig,
+    Lfm2Config,
     MixtralConfig,
     Olmo2Config,
     Phi3Config,
@@ -142,6 +143,13 @@ def test_a_quantized_model_does_not_hold_on_to_its_checkpoint(quantization: str,
 def test_what_cannot_be_loaded_says_why(overrides: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelLoadError, match=words):
         load_model(config(**({"model": tiny_checkpoint("llama")} | overrides)))
+
+
+def test_layers_with_another_state_are_refused(tmp_path: Path) -> None:
+    sizes = SMALL | {"layer_types": ["conv", "full_attention"], "num_key_value_heads": 2}
+    AutoModelForCausalLM.from_config(Lfm2Config(**sizes)).save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="another state"):
+        load_model(config(tmp_path))
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
