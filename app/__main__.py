@@ -15,6 +15,7 @@ from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
 from app.server import Server, uvicorn_config
 from app.services.decision_prompts import InvalidDecisionsFile
+from app.services.sampling_defaults import InvalidGenerationConfig
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
 _EXIT_CONFIGURATION = 2
@@ -44,7 +45,12 @@ def main(arguments: list[str]) -> int:
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(serve(settings))
-    except (keys.InvalidKeysFile, InvalidDecisionsFile, FileNotFoundError) as error:
+    except (
+        keys.InvalidKeysFile,
+        InvalidDecisionsFile,
+        InvalidGenerationConfig,
+        FileNotFoundError,
+    ) as error:
         print(error, file=sys.stderr)
         return _EXIT_CONFIGURATION
     finally:

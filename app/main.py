@@ -26,6 +26,7 @@ from app.services.completions import CompletionService
 from app.services.decision_prompts import load_prompts
 from app.services.decisions import DecisionService
 from app.services.prompts import PromptService
+from app.services.sampling_defaults import load_sampling_defaults
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
 
@@ -59,7 +60,7 @@ def create_app(
 
     Raises:
         FileNotFoundError: the directory has no tokenizer.
-        InvalidKeysFile, InvalidDecisionsFile: a file that settings or model bring is malformed.
+        InvalidKeysFile, InvalidDecisionsFile, InvalidGenerationConfig: a file of settings or model is malformed.
     """
     services = _services(settings, engine, metrics or Metrics(settings.served_name), load_tokenizer)
     app = FastAPI(
@@ -93,6 +94,7 @@ def _services(
         chat=ChatService(prompts, settings),
         completions=CompletionService(prompts),
         decisions=DecisionService(engine, tokenizer, settings, load_prompts(settings.model)),
+        defaults=load_sampling_defaults(settings.model),
         created=int(time.time()),
     )
 

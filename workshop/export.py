@@ -15,6 +15,8 @@ from workshop.tokenizer import PAD, TURN_END, load_tokenizer, save_tokenizer
 
 # Hosts and mirrors drop larger files.
 SHARD = "3900KB"
+# What clients get that name none: a model of this size writes nonsense at 1.
+TEMPERATURE = 0.3
 DECISIONS: dict[str, Any] = {
     "order": "question_first",
     "choice": "Task: {task}. Labels: {labels}",
@@ -59,7 +61,9 @@ def export(model: LlamaForCausalLM, tokenizer: Path, target: Path, decisions: di
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         new = Path(folder)
         model.to(torch.bfloat16)
-        model.generation_config = GenerationConfig(eos_token_id=TURN_END, pad_token_id=PAD, max_length=2048)
+        model.generation_config = GenerationConfig(
+            eos_token_id=TURN_END, pad_token_id=PAD, max_length=2048, do_sample=True, temperature=TEMPERATURE
+        )
         model.save_pretrained(new, max_shard_size=SHARD)
         save_tokenizer(load_tokenizer(tokenizer), new)
         (new / "decisions.json").write_text(json.dumps(decisions, indent=2) + "\n")

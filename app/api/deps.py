@@ -12,6 +12,7 @@ from app.observation import Observation
 from app.services.chat import ChatService
 from app.services.completions import CompletionService
 from app.services.decisions import DecisionService
+from app.services.sampling_defaults import SamplingDefaults
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
 
@@ -29,6 +30,7 @@ class Services:
     chat: ChatService
     completions: CompletionService
     decisions: DecisionService
+    defaults: SamplingDefaults
     created: int
     """Unix time of the start: when the model came to be, as far as clients see."""
 

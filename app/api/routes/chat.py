@@ -29,7 +29,7 @@ async def chat_completions(
     """The assistant's next turn; with `stream`, as server-sent events."""
     services.check_model(body.model)
     settings = services.settings
-    options = body.chat_options(settings.default_max_tokens, timeout, tenant)
+    options = body.chat_options(settings.default_max_tokens, timeout, tenant, services.defaults)
     messages = [message.message() for message in body.messages]
     kind = "chat.completion.chunk" if body.stream else "chat.completion"
     envelope = Envelope("chatcmpl", kind, settings.served_name, fingerprint(services.engine.info))

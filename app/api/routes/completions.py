@@ -29,7 +29,7 @@ async def completions(
     """What follows each prompt; with `stream`, as server-sent events."""
     services.check_model(body.model)
     settings = services.settings
-    options = body.options(body.logprobs, timeout, tenant)
+    options = body.options(body.logprobs, timeout, tenant, services.defaults)
     envelope = Envelope("cmpl", "text_completion", settings.served_name, fingerprint(services.engine.info))
     shape = _Shape(services.tokenizer, with_logprobs=body.logprobs is not None)
     starting = services.completions.start(body.prompts, options, observation)

@@ -10,6 +10,7 @@ from app.api.schemas.base import StrictModel, neutral
 from app.api.schemas.generation import Count, GenerationRequest
 from app.services.chat_template import Message, Role
 from app.services.options import GenerationOptions
+from app.services.sampling_defaults import SamplingDefaults
 
 _UNSUPPORTED_ROLES = ("tool", "function")
 _UNSUPPORTED_PARTS = ("image_url", "input_audio", "file", "refusal")
@@ -108,10 +109,12 @@ class ChatRequest(GenerationRequest):
             raise PydanticCustomError("max_tokens", "two different limits")
         return limit
 
-    def chat_options(self, default_max_tokens: int, timeout: float | None, tenant: str) -> GenerationOptions:
+    def chat_options(
+        self, default_max_tokens: int, timeout: float | None, tenant: str, defaults: SamplingDefaults
+    ) -> GenerationOptions:
         """Everything that the chat service needs beside the messages."""
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
-        options = self.options(logprobs, timeout, tenant)
+        options = self.options(logprobs, timeout, tenant, defaults)
         options = msgspec.structs.replace(options, default_max_tokens=default_max_tokens)
         if self.max_completion_tokens is None:
             return options

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from app.api.schemas.base import StrictModel, neutral
 from app.engine.messages import SamplingParams
 from app.services.options import GenerationOptions
+from app.services.sampling_defaults import SamplingDefaults
 
 MAX_STOP_BYTES = 256
 _INT64 = 1 << 63
@@ -26,6 +27,10 @@ def _token_ids(bias: dict[str, float]) -> dict[str, float]:
     if not all(_TOKEN_ID.fullmatch(key) for key in bias):
         raise PydanticCustomError("token_id", "keys are token ids")
     return bias
+
+
+def _first(asked: float | None, model: float | None, otherwise: float) -> float:
+    return next((value for value in (asked, model) if value is not None), otherwise)
 
 
 StopText = Annotated[str, AfterValidator(_stop_text)]
@@ -84,15 +89,15 @@ class GenerationRequest(StrictModel):
         """The stop strings."""
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
 
-    def sampling(self, logprobs: int | None) -> SamplingParams:
-        """The engine's parameters; the temperature is 1 unless the client says otherwise."""
+    def sampling(self, logprobs: int | None, defaults: SamplingDefaults) -> SamplingParams:
+        """The engine's parameters: what the client says, else the model, else OpenAI."""
         return SamplingParams(
             min_tokens=self.min_tokens or 0,
-            temperature=1.0 if self.temperature is None else float(self.temperature),
-            top_k=max(0, self.top_k or 0),
-            top_p=float(self.top_p or 1.0),
-            min_p=float(self.min_p or 0.0),
-            repetition_penalty=float(self.repetition_penalty or 1.0),
+            temperature=float(_first(self.temperature, defaults.temperature, 1.0)),
+            top_k=max(0, int(_first(self.top_k, defaults.top_k, 0))),
+            top_p=float(_first(self.top_p, defaults.top_p, 1.0)),
+            min_p=float(_first(self.min_p, defaults.min_p, 0.0)),
+            repetition_penalty=float(_first(self.repetition_penalty, defaults.repetition_penalty, 1.0)),
             frequency_penalty=float(self.frequency_penalty or 0.0),
             presence_penalty=float(self.presence_penalty or 0.0),
             logprobs=logprobs,
@@ -101,10 +106,12 @@ class GenerationRequest(StrictModel):
             ignore_eos=bool(self.ignore_eos),
         )
 
-    def options(self, logprobs: int | None, timeout: float | None, tenant: str) -> GenerationOptions:
+    def options(
+        self, logprobs: int | None, timeout: float | None, tenant: str, defaults: SamplingDefaults
+    ) -> GenerationOptions:
         """Everything that the services need; cached prefixes are shared within a tenant and a salt only."""
         return GenerationOptions(
-            sampling=self.sampling(logprobs),
+            sampling=self.sampling(logprobs, defaults),
             max_tokens=self.max_tokens,
             n=self.n or 1,
             stop=self.stops,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from app.errors import (
     SequenceFailed,
     Starting,
 )
+from app.services.sampling_defaults import SamplingDefaults
 from app.services.tokenizer import Message, Tokenizer
 from tests.api.conftest import MODEL, build_app, saying
 from tests.fakes import FakeEngine
@@ -225,6 +227,18 @@ async def test_the_defaults_are_those_of_openai(client: httpx.AsyncClient, engin
     sampling = engine.submitted[0].sampling
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.seed) == (1.0, 1.0, 0, None)
     assert engine.submitted[0].timeout is not None and 110 < engine.submitted[0].timeout <= 120
+
+
+async def test_the_model_knows_better_than_openai_and_the_client_better_than_the_model(
+    app: FastAPI, client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    model = SamplingDefaults(temperature=0.3, top_k=20, top_p=0.9)
+    app.state.services = replace(app.state.services, defaults=model)
+    for fields in ({}, {"temperature": 0, "top_k": -1, "top_p": 1}):
+        assert (await client.post(PATH, json=body(**fields))).status_code == 200
+    first, second = (request.sampling for request in engine.submitted)
+    assert (first.temperature, first.top_k, first.top_p) == (0.3, 20, 0.9)
+    assert (second.temperature, second.top_k, second.top_p) == (0.0, 0, 1.0)
 
 
 async def test_the_deadline_of_the_client(client: httpx.AsyncClient, engine: FakeEngine) -> None:
