@@ -10,6 +10,7 @@ from openai.types.chat import completion_create_params as chat_params
 
 from app.api.schemas.chat import ChatRequest
 from app.api.schemas.completions import CompletionRequest
+from app.api.security import OPEN_PATHS
 from tests.api.conftest import MODEL
 from tests.fakes import FakeEngine
 
@@ -357,3 +358,17 @@ async def test_the_bodies_are_documented(client: httpx.AsyncClient) -> None:
         schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         fields = document["components"]["schemas"][schema["$ref"].split("/")[-1]]["properties"]
         assert set(VALID[path]) <= set(fields)
+
+
+async def test_every_route_documents_its_errors_in_their_own_shape(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            responses = operation["responses"]
+            assert "422" not in responses, path
+            if path in OPEN_PATHS:
+                continue
+            for status in ("401", "429", *(("400", "413", "503", "504") if method == "post" else ())):
+                schema = responses[status]["content"]["application/json"]["schema"]
+                assert schema["$ref"].endswith("/ErrorResponse"), (path, status)
