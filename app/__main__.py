@@ -3,6 +3,8 @@
 import asyncio
 import ipaddress
 import sys
+from contextlib import ExitStack
+from socket import socket
 
 from pydantic import ValidationError
 
@@ -13,7 +15,7 @@ from app.logs import configure_logging
 from app.main import create_app
 from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
-from app.server import Server, uvicorn_config
+from app.server import CannotListen, Server, open_listeners, uvicorn_config
 from app.services.decision_prompts import InvalidDecisionsFile
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
@@ -44,15 +46,28 @@ def main(arguments: list[str]) -> int:
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(serve(settings))
-    except (keys.InvalidKeysFile, InvalidDecisionsFile, FileNotFoundError) as error:
+    except (CannotListen, InvalidDecisionsFile) as error:
         print(error, file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    except keys.InvalidKeysFile as error:
+        print(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}", file=sys.stderr)
         return _EXIT_CONFIGURATION
     finally:
         listener.stop()
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until a signal; returns the exit code."""
+    """Serve until a signal; returns the exit code.
+
+    Raises:
+        CannotListen, InvalidKeysFile, InvalidDecisionsFile: before anything was served.
+    """
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]
+        return await _serve(settings, listeners)
+
+
+async def _serve(settings: Settings, listeners: list[socket]) -> int:
     metrics = Metrics(settings.served_name)
     metrics.set_queue_limit(settings.max_waiting)
     failures: list[str] = []
@@ -67,11 +82,11 @@ async def serve(settings: Settings) -> int:
         max_waiting=settings.max_waiting,
         on_failed=on_failed,
         on_progress=show_progress,
-        on_ready=lambda info: show_banner(settings, info, _port(server, settings)),
+        on_ready=lambda info: show_banner(settings, info, listeners[0].getsockname()[1]),
     )
     server = Server(uvicorn_config(create_app(settings, engine, metrics), settings), engine)
     print(f"Repartee starts with {settings.model}", file=sys.stderr, flush=True)
-    await server.serve()
+    await server.serve(sockets=listeners)
     for reason in failures:
         print(reason, file=sys.stderr)
     return _EXIT_ENGINE if failures else 0
@@ -97,14 +112,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _port(server: Server, settings: Settings) -> int:
-    """The port that is really listened on (it differs where the setting is 0)."""
-    for listener in getattr(server, "servers", []):
-        for socket in listener.sockets:
-            return int(socket.getsockname()[1])
-    return settings.port
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -64,6 +66,9 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
     reader.start()
     assert first.wait(30)
     service.process.send_signal(signal.SIGTERM)
+    while service.readiness():
+        time.sleep(0.05)
+    assert reader.is_alive(), "the port was closed only after the stream"
     reader.join(60)
     assert lines[-2:] == ["data: [DONE]", ""] or lines[-1] == "data: [DONE]"
     assert service.process.wait(30) == 0
@@ -80,10 +85,22 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
+    assert words in _refusal(settings)
+
+
+def test_a_port_in_use_ends_the_start_with_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        line = _refusal({"REPARTEE_PORT": port})
+    assert "REPARTEE_PORT" in line and "REPARTEE_HOST" in line and port in line
+
+
+def _refusal(settings: dict[str, str]) -> str:
+    """The one line of a start that ends for a wrong configuration."""
     command = [sys.executable, "-m", "app"]
     run = subprocess.run(
         command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
-    assert words in line
+    return line
