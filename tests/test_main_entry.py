@@ -13,6 +13,7 @@ from app.server import Server, uvicorn_config
 from app.settings import PREFIX, Settings
 from tests.engine.recording_observer import RecordingObserver
 from tests.engine.test_supervision import READY
+from tests.test_model_source import make_model
 
 WRONG = 2
 
@@ -22,7 +23,7 @@ def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings
     """A clean environment with a model directory; what would be served is kept, and nothing is."""
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         monkeypatch.delenv(name)
-    (tmp_path / "small").mkdir()
+    make_model(tmp_path / "small")
     monkeypatch.setenv("REPARTEE_MODEL", str(tmp_path / "small"))
     served: list[Settings] = []
 
@@ -95,7 +96,7 @@ def test_loopback_needs_no_keys(
 def test_the_model_is_found_and_keeps_the_name_it_was_asked_for_by(
     monkeypatch: pytest.MonkeyPatch, no_service: list[Settings], tmp_path: Path
 ) -> None:
-    (tmp_path / "3f2a").mkdir()
+    make_model(tmp_path / "3f2a")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "3f2a"))
     monkeypatch.setenv("REPARTEE_MODEL", "maker/small-1b")
     assert entry.main([]) == 0

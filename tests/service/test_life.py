@@ -81,7 +81,9 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
         ({"REPARTEE_PORT": "many"}, "REPARTEE_PORT"),
         ({"REPARTEE_MODEL": "/nowhere/here"}, "/nowhere/here"),
         ({"REPARTEE_HOST": "0.0.0.0"}, "REPARTEE_API_KEYS_FILE"),
-        ({"REPARTEE_API_KEYS_FILE": "/nowhere/keys.json"}, "cannot read the keys file"),
+        ({"REPARTEE_API_KEYS_FILE": "/nowhere/keys.json"}, "REPARTEE_API_KEYS_FILE is /nowhere/keys.json: "),
+        ({"REPARTEE_API_KEYS_FILE": __file__}, "REPARTEE_API_KEYS_FILE is"),
+        ({"REPARTEE_MODEL": str(ROOT / "docs")}, "REPARTEE_MODEL names"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
