@@ -9,7 +9,7 @@ from socket import socket
 from pydantic import ValidationError
 
 from app import keys
-from app.banner import show_banner, show_progress
+from app.banner import Terminal
 from app.engine.client import AsyncEngine
 from app.logs import configure_logging
 from app.main import create_app
@@ -70,26 +70,25 @@ async def serve(settings: Settings) -> int:
 async def _serve(settings: Settings, listeners: list[socket]) -> int:
     metrics = Metrics(settings.served_name)
     metrics.set_queue_limit(settings.max_waiting)
-    failures: list[str] = []
+    terminal = Terminal(settings, listeners[0].getsockname()[1])
+    failed = False
 
-    def on_failed(reason: str) -> None:
-        failures.append(reason)
-        server.should_exit = True
+    def on_failed(_: str) -> None:  # the engine's client has logged the reason
+        nonlocal failed
+        failed = server.should_exit = True
 
     engine = AsyncEngine(
         settings.engine_config(),
         metrics,
         max_waiting=settings.max_waiting,
         on_failed=on_failed,
-        on_progress=show_progress,
-        on_ready=lambda info: show_banner(settings, info, listeners[0].getsockname()[1]),
+        on_progress=terminal.progress,
+        on_ready=terminal.ready,
     )
     server = Server(uvicorn_config(create_app(settings, engine, metrics), settings), engine)
     print(f"Repartee starts with {settings.model}", file=sys.stderr, flush=True)
     await server.serve(sockets=listeners)
-    for reason in failures:
-        print(reason, file=sys.stderr)
-    return _EXIT_ENGINE if failures else 0
+    return _EXIT_ENGINE if failed else 0
 
 
 class UnsafeSetting(ValueError):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app import __main__ as entry
-from app.banner import show_banner, show_progress
+from app.banner import Terminal, show_banner, show_progress
 from app.engine.client import AsyncEngine
 from app.engine.messages import Progress
 from app.server import Server, uvicorn_config
@@ -118,6 +118,24 @@ def test_the_banner_says_what_is_served_and_where(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert all(word in printed.err for word in words)
+
+
+def test_the_banner_names_no_page_that_a_browser_may_not_open(capsys: pytest.CaptureFixture[str]) -> None:
+    show_banner(Settings(model="m", api_keys_file=Path("keys.json")), READY, 8123)
+    assert "/docs" not in capsys.readouterr().err
+
+
+def test_an_engine_that_is_back_brings_one_log_line_and_no_second_banner(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    terminal = Terminal(Settings(model="m"), 8123)
+    for _ in range(2):
+        terminal.progress(Progress("load", 1.0))
+        terminal.ready(READY)
+    printed = capsys.readouterr().err
+    assert printed.count("loaded the model") == printed.count("Repartee is ready") == 1
+    assert caplog.messages == ["engine ready again"]
 
 
 def test_progress_names_the_phase_and_its_seconds(capsys: pytest.CaptureFixture[str]) -> None:

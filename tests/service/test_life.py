@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -97,12 +99,28 @@ def test_a_port_in_use_ends_the_start_with_one_line() -> None:
     assert "REPARTEE_PORT" in line and "REPARTEE_HOST" in line and port in line
 
 
+def test_an_engine_that_cannot_start_says_why_once(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / MODEL / "tokenizer.json", tmp_path)
+    settings = {"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0", "REPARTEE_THREADS": "1"}
+    run = _run(settings)
+    assert run.returncode == 3
+    assert run.stderr.count("engine: ") == 1
+    (line,) = [line for line in run.stderr.splitlines() if "engine: " in line]
+    reason = json.loads(line)["message"].removeprefix("engine: ")
+    assert run.stderr.count(json.dumps(reason)[1:-1]) == 1
+
+
 def _refusal(settings: dict[str, str]) -> str:
     """The one line of a start that ends for a wrong configuration."""
-    command = [sys.executable, "-m", "app"]
-    run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60
-    )
+    run = _run(settings)
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
     return line
+
+
+def _run(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A service that ends by itself."""
+    command = [sys.executable, "-m", "app"]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60
+    )
