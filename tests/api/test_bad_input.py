@@ -173,6 +173,29 @@ async def test_fields_that_contradict_each_other(client: httpx.AsyncClient, fiel
     assert error["param"] == list(fields)[-1]
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("temperature", 9, "This field must be at most 2."),
+        ("repetition_penalty", 0, "This field must be at least 0.01."),
+        ("top_p", 0, "This field must be above 0."),
+        ("n", 2**64, f"This field must be below {2**63}."),
+        ("messages", [], "This field must have at least 1 item."),
+        ("user", "x" * 513, "This field must have at most 512 characters."),
+        ("logit_bias", {str(token): 1 for token in range(257)}, "This field must have at most 256 items."),
+        ("top_logprobs", 2, "This field is allowed only with logprobs set to true."),
+        ("stream_options", {}, "This field is allowed only with stream set to true."),
+        ("stop", "", "A stop string must have between 1 and 256 bytes."),
+        ("temperature", CANARY, "This field has the wrong type or a value that is not allowed."),
+    ],
+)
+async def test_the_message_says_what_would_be_right(
+    client: httpx.AsyncClient, field: str, value: Any, message: str
+) -> None:
+    error = await refused(client, CHAT, VALID[CHAT] | {field: value})
+    assert (error["param"], error["message"]) == (field, message)
+
+
 UNSUPPORTED: dict[str, tuple[Any, list[Any]]] = {
     "tools": ([{"type": "function", "function": {"name": CANARY}}], [[]]),
     "tool_choice": ("required", ["none", "auto"]),
