@@ -21,14 +21,23 @@ from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
 _EXIT_CONFIGURATION = 2
 _EXIT_ENGINE = 3
+_USAGE = """\
+usage: python -m app             serve
+       python -m app keys new    make an API key (see `python -m app keys new --help`)
+       python -m app --help      show this
+
+Settings are REPARTEE_* environment variables; README.md, section Settings, has them all."""
 
 
 def main(arguments: list[str]) -> int:
     """Run a command; returns the exit code (2: wrong configuration, 3: the engine cannot start)."""
     if arguments[:1] == ["keys"]:
         return keys.main(arguments[1:])
+    if arguments in (["--help"], ["-h"]):
+        print(_USAGE)
+        return 0
     if arguments:
-        print("usage: python -m app [keys ...]; settings come from REPARTEE_* variables", file=sys.stderr)
+        print(_USAGE, file=sys.stderr)
         return _EXIT_CONFIGURATION
     try:
         settings = load_settings()

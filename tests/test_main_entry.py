@@ -44,6 +44,16 @@ def test_an_unknown_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) 
     assert "usage" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_shows_commands_and_settings(
+    capsys: pytest.CaptureFixture[str], no_service: list[Settings], option: str
+) -> None:
+    assert entry.main([option]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and no_service == []
+    assert all(word in printed.out for word in ("usage", "keys new", "REPARTEE_", "README.md"))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
