@@ -3,31 +3,42 @@
 import asyncio
 import ipaddress
 import sys
+from contextlib import ExitStack
+from socket import socket
 
 from pydantic import ValidationError
 
 from app import keys
-from app.banner import show_banner, show_progress
+from app.banner import Terminal
 from app.engine.client import AsyncEngine
 from app.logs import configure_logging
 from app.main import create_app
 from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
-from app.server import Server, uvicorn_config
+from app.server import CannotListen, Server, open_listeners, uvicorn_config
 from app.services.decision_prompts import InvalidDecisionsFile
 from app.services.sampling_defaults import InvalidGenerationConfig
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
 _EXIT_CONFIGURATION = 2
 _EXIT_ENGINE = 3
+_USAGE = """\
+usage: python -m app             serve
+       python -m app keys new    make an API key (see `python -m app keys new --help`)
+       python -m app --help      show this
+
+Settings are REPARTEE_* environment variables; README.md, section Settings, has them all."""
 
 
 def main(arguments: list[str]) -> int:
     """Run a command; returns the exit code (2: wrong configuration, 3: the engine cannot start)."""
     if arguments[:1] == ["keys"]:
         return keys.main(arguments[1:])
+    if arguments in (["--help"], ["-h"]):
+        print(_USAGE)
+        return 0
     if arguments:
-        print("usage: python -m app [keys ...]; settings come from REPARTEE_* variables", file=sys.stderr)
+        print(_USAGE, file=sys.stderr)
         return _EXIT_CONFIGURATION
     try:
         settings = load_settings()
@@ -45,42 +56,49 @@ def main(arguments: list[str]) -> int:
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(serve(settings))
-    except (
-        keys.InvalidKeysFile,
-        InvalidDecisionsFile,
-        InvalidGenerationConfig,
-        FileNotFoundError,
-    ) as error:
+    except (CannotListen, InvalidDecisionsFile, InvalidGenerationConfig) as error:
         print(error, file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    except keys.InvalidKeysFile as error:
+        print(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}", file=sys.stderr)
         return _EXIT_CONFIGURATION
     finally:
         listener.stop()
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until a signal; returns the exit code."""
+    """Serve until a signal; returns the exit code.
+
+    Raises:
+        CannotListen, InvalidKeysFile, InvalidDecisionsFile: before anything was served.
+    """
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]
+        return await _serve(settings, listeners)
+
+
+async def _serve(settings: Settings, listeners: list[socket]) -> int:
     metrics = Metrics(settings.served_name)
     metrics.set_queue_limit(settings.max_waiting)
-    failures: list[str] = []
+    terminal = Terminal(settings, listeners[0].getsockname()[1])
+    failed = False
 
-    def on_failed(reason: str) -> None:
-        failures.append(reason)
-        server.should_exit = True
+    def on_failed(_: str) -> None:  # the engine's client has logged the reason
+        nonlocal failed
+        failed = server.should_exit = True
 
     engine = AsyncEngine(
         settings.engine_config(),
         metrics,
         max_waiting=settings.max_waiting,
         on_failed=on_failed,
-        on_progress=show_progress,
-        on_ready=lambda info: show_banner(settings, info, _port(server, settings)),
+        on_progress=terminal.progress,
+        on_ready=terminal.ready,
     )
     server = Server(uvicorn_config(create_app(settings, engine, metrics), settings), engine)
     print(f"Repartee starts with {settings.model}", file=sys.stderr, flush=True)
-    await server.serve()
-    for reason in failures:
-        print(reason, file=sys.stderr)
-    return _EXIT_ENGINE if failures else 0
+    await server.serve(sockets=listeners)
+    return _EXIT_ENGINE if failed else 0
 
 
 class UnsafeSetting(ValueError):
@@ -103,14 +121,6 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _port(server: Server, settings: Settings) -> int:
-    """The port that is really listened on (it differs where the setting is 0)."""
-    for listener in getattr(server, "servers", []):
-        for socket in listener.sockets:
-            return int(socket.getsockname()[1])
-    return settings.port
 
 
 if __name__ == "__main__":

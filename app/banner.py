@@ -1,9 +1,12 @@
 """What the operator sees on the terminal: one line a phase while the service starts, then what is served and where."""
 
+import logging
 import sys
 
 from app.engine.messages import Progress, Ready
 from app.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _PHASES = {
     "import": "imported PyTorch and transformers",
@@ -19,6 +22,31 @@ def show_progress(progress: Progress) -> None:
     print(f"  {phase:<36}{progress.seconds:7.2f} s", file=sys.stderr, flush=True)
 
 
+class Terminal:
+    """Shows each start of the engine: the first in full, later ones (after a failure) with one log line.
+
+    Args:
+        port: the port that is really listened on (it differs where the setting is 0).
+    """
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self._settings, self._port = settings, port
+        self._was_ready = False
+
+    def progress(self, progress: Progress) -> None:
+        """A phase of a start has ended."""
+        if not self._was_ready:
+            show_progress(progress)
+
+    def ready(self, info: Ready) -> None:
+        """The engine can serve."""
+        if self._was_ready:
+            logger.info("engine ready again")
+        else:
+            show_banner(self._settings, info, self._port)
+        self._was_ready = True
+
+
 def show_banner(settings: Settings, info: Ready, port: int) -> None:
     """Print what is served and where."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -30,7 +58,8 @@ def show_banner(settings: Settings, info: Ready, port: int) -> None:
         "memory": f"{info.memory_bytes / 2**20:,.0f} MiB of weights",
         "KV cache": f"{capacity:,} tokens, at most {info.max_model_len:,} a sequence",
         "API": f"{url}/v1/chat/completions",
-        "docs": f"{url}/docs",
+        # With keys a browser is refused there, for it sends none.
+        **({} if settings.api_keys_file else {"docs": f"{url}/docs"}),
         "metrics": f"{url}/metrics",
         "keys": "required" if settings.api_keys_file else "none: anyone who reaches this address may use it",
     }

@@ -4,6 +4,7 @@
     ├── InvalidRequest             the client must change the request
     │   ├── UnsupportedParameter   a field we know and cannot honour
     │   ├── ContextLengthExceeded
+    │   │   ├── AnswerTooLong      the prompt fits, but not with all the tokens asked for
     │   │   └── CacheSizeExceeded  so many label tokens that the KV cache cannot hold them
     │   ├── InvalidJson
     │   ├── UnsupportedMediaType   the body does not call itself JSON
@@ -58,6 +59,15 @@ class ContextLengthExceeded(InvalidRequest):
 
     def __init__(self, limit: int, param: str = "messages") -> None:
         super().__init__(f"The prompt does not fit this model's context of {limit} tokens.", param)
+
+
+class AnswerTooLong(ContextLengthExceeded):
+    """The prompt fits the context, but not together with `max_tokens`."""
+
+    def __init__(self, limit: int, param: str) -> None:
+        InvalidRequest.__init__(
+            self, f"The prompt and {param} together do not fit this model's context of {limit} tokens.", param
+        )
 
 
 class CacheSizeExceeded(ContextLengthExceeded):

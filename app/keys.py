@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -106,7 +106,13 @@ def main(argv: Sequence[str]) -> int:
     new = parser.add_subparsers(required=True).add_parser("new", help="print a new key and its entry")
     new.add_argument("--tenant", required=True, help="who the key belongs to")
     new.add_argument("--id", help="name of the key in logs; default: random")
-    new.add_argument("--scope", action="append", choices=["chat", "decide", "metrics"], default=[])
+    new.add_argument(
+        "--scope",
+        action="append",
+        choices=get_args(Scope),
+        default=[],
+        help="what the key may do; give it once for each scope; default: chat and decide",
+    )
     options = parser.parse_args(argv)
     try:
         key, entry = new_key(options.tenant, options.id, options.scope)

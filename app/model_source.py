@@ -5,10 +5,11 @@ from pathlib import Path
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?\Z")
 _FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+_TOKENIZER = "tokenizer.json"
 
 
 class ModelNotAvailable(Exception):
-    """No such directory, and no such model on a hub that can be reached; the message is for the operator."""
+    """No such directory, no such model on a hub that can be reached, or no tokenizer; for the operator."""
 
 
 def model_directory(model: str) -> Path:
@@ -19,15 +20,23 @@ def model_directory(model: str) -> Path:
     """
     path = Path(model).expanduser()
     if path.is_dir():
-        return path.resolve()
+        return _with_tokenizer(path.resolve())
     if path.exists() or not _HUB_ID.match(model):
         raise ModelNotAvailable(f"REPARTEE_MODEL names {model}, which is neither a directory nor a hub id.")
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=_FILES))
+        fetched = Path(snapshot_download(model, allow_patterns=_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelNotAvailable(
             f"REPARTEE_MODEL names {model}, which is no local directory and could not be fetched from the hub: {error}"
         ) from error
+    return _with_tokenizer(fetched)
+
+
+def _with_tokenizer(directory: Path) -> Path:
+    """The directory, if it has what the API process itself reads; the engine tells of all else."""
+    if not (directory / _TOKENIZER).is_file():
+        raise ModelNotAvailable(f"REPARTEE_MODEL names {directory}, which has no {_TOKENIZER}.")
+    return directory

@@ -1,6 +1,8 @@
 """The uvicorn server of one replica: drains before it stops, and ends with an exit code that means something."""
 
+import errno
 import math
+import socket
 from types import FrameType
 
 import uvicorn
@@ -8,7 +10,53 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.sse import ABORT
 from app.engine.client import AsyncEngine
-from app.settings import Settings
+from app.settings import PREFIX, Settings
+
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""What a machine without IPv6 says to one of the two addresses of `localhost`."""
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the message is for the operator."""
+
+
+def open_listeners(settings: Settings) -> list[socket.socket]:
+    """Listening sockets, one for each address of the host; port 0 takes one free port for all of them.
+
+    They are opened before anything slow, so that a port in use is told at once. Connections that come before the
+    server does wait in the kernel's queue.
+
+    Raises:
+        CannotListen: with the settings to look at.
+    """
+    listeners: list[socket.socket] = []
+    refusal: OSError | None = None
+    try:
+        found = socket.getaddrinfo(
+            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, _, _, _, (host, port, *_) in dict.fromkeys(found):
+            free = listeners[0].getsockname()[1] if listeners and port == 0 else port
+            try:
+                listeners.append(socket.create_server((str(host), int(free)), family=family))
+            except OSError as error:
+                refusal = error
+                if error.errno not in _NOT_HERE:
+                    raise
+        if refusal and not listeners:
+            raise refusal
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise CannotListen(_sentence(settings, error)) from error
+    return listeners
+
+
+def _sentence(settings: Settings, error: OSError) -> str:
+    host, port = f"{PREFIX}HOST ({settings.host})", f"{PREFIX}PORT ({settings.port})"
+    if error.errno == errno.EADDRINUSE:
+        return f"{port} is in use on {host}: end what listens there, or set another port."
+    return f"Nothing can listen on {host} and {port}: {error.strerror}."
 
 
 class Server(uvicorn.Server):

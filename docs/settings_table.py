@@ -1,6 +1,7 @@
 """The settings table of README.md, written from the settings themselves: `python -m docs.settings_table`."""
 
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -29,7 +30,14 @@ def with_table(readme: str) -> str:
 
 
 def _row(name: str, field: FieldInfo) -> str:
-    return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description} |"
+    return f"| `{PREFIX}{name.upper()}` | {_default(field.default)} | {field.description}{_choices(field)} |"
+
+
+def _choices(field: FieldInfo) -> str:
+    """What a field of few values may be."""
+    if get_origin(field.annotation) is not Literal:
+        return ""
+    return f" One of {', '.join(f'`{value}`' for value in get_args(field.annotation))}."
 
 
 def _default(value: object) -> str:

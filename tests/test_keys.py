@@ -82,3 +82,9 @@ def test_the_command_prints_a_key_and_its_entry(capsys: pytest.CaptureFixture[st
 def test_the_command_refuses_a_bad_tenant(capsys: pytest.CaptureFixture[str]) -> None:
     assert keys.main(["new", "--tenant", "a b"]) == 2
     assert "error" in capsys.readouterr().err
+
+
+def test_the_command_explains_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        keys.main(["new", "--help"])
+    assert "what the key may do" in capsys.readouterr().out

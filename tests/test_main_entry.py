@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from app import __main__ as entry
-from app.banner import show_banner, show_progress
+from app.banner import Terminal, show_banner, show_progress
 from app.engine.client import AsyncEngine
 from app.engine.messages import Progress
 from app.server import Server, uvicorn_config
 from app.settings import PREFIX, Settings
 from tests.engine.recording_observer import RecordingObserver
 from tests.engine.test_supervision import READY
+from tests.test_model_source import make_model
 
 WRONG = 2
 
@@ -22,7 +23,7 @@ def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings
     """A clean environment with a model directory; what would be served is kept, and nothing is."""
     for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
         monkeypatch.delenv(name)
-    (tmp_path / "small").mkdir()
+    make_model(tmp_path / "small")
     monkeypatch.setenv("REPARTEE_MODEL", str(tmp_path / "small"))
     served: list[Settings] = []
 
@@ -41,6 +42,16 @@ def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings
 def test_an_unknown_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry.main(["serve"]) == WRONG
     assert "usage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_shows_commands_and_settings(
+    capsys: pytest.CaptureFixture[str], no_service: list[Settings], option: str
+) -> None:
+    assert entry.main([option]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "" and no_service == []
+    assert all(word in printed.out for word in ("usage", "keys new", "REPARTEE_", "README.md"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,7 @@ def test_loopback_needs_no_keys(
 def test_the_model_is_found_and_keeps_the_name_it_was_asked_for_by(
     monkeypatch: pytest.MonkeyPatch, no_service: list[Settings], tmp_path: Path
 ) -> None:
-    (tmp_path / "3f2a").mkdir()
+    make_model(tmp_path / "3f2a")
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "3f2a"))
     monkeypatch.setenv("REPARTEE_MODEL", "maker/small-1b")
     assert entry.main([]) == 0
@@ -117,6 +128,24 @@ def test_the_banner_says_what_is_served_and_where(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert all(word in printed.err for word in words)
+
+
+def test_the_banner_names_no_page_that_a_browser_may_not_open(capsys: pytest.CaptureFixture[str]) -> None:
+    show_banner(Settings(model="m", api_keys_file=Path("keys.json")), READY, 8123)
+    assert "/docs" not in capsys.readouterr().err
+
+
+def test_an_engine_that_is_back_brings_one_log_line_and_no_second_banner(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    terminal = Terminal(Settings(model="m"), 8123)
+    for _ in range(2):
+        terminal.progress(Progress("load", 1.0))
+        terminal.ready(READY)
+    printed = capsys.readouterr().err
+    assert printed.count("loaded the model") == printed.count("Repartee is ready") == 1
+    assert caplog.messages == ["engine ready again"]
 
 
 def test_progress_names_the_phase_and_its_seconds(capsys: pytest.CaptureFixture[str]) -> None:

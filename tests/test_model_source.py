@@ -8,8 +8,14 @@ import pytest
 from app.model_source import ModelNotAvailable, model_directory
 
 
+def make_model(directory: Path) -> None:
+    """A directory that looks like a model's."""
+    directory.mkdir(exist_ok=True)
+    (directory / "tokenizer.json").touch()
+
+
 def test_a_directory_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "model").mkdir()
+    make_model(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert model_directory(str(tmp_path / "model")) == tmp_path / "model"
@@ -34,6 +40,7 @@ def test_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_hub_id_is_fetched_without_pickles_and_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_model(tmp_path)
     asked: list[tuple[str, list[str]]] = []
 
     def download(name: str, *, allow_patterns: list[str]) -> str:
@@ -54,3 +61,10 @@ def test_an_unreachable_hub_is_explained(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     with pytest.raises(ModelNotAvailable, match=r"maker/small-1b.*no route"):
         model_directory("maker/small-1b")
+
+
+def test_a_directory_without_a_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    for model in (str(tmp_path), "maker/small-1b"):
+        with pytest.raises(ModelNotAvailable, match=r"^REPARTEE_MODEL names .* has no tokenizer.json\.$"):
+            model_directory(model)

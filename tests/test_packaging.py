@@ -15,7 +15,7 @@ import yaml
 
 from app.metrics import Metrics
 from app.settings import EMBEDDED_MODEL, PREFIX, Settings
-from docs.settings_table import with_table
+from docs.settings_table import settings_table, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,6 +90,11 @@ def test_the_settings_table_is_current() -> None:
 
 def test_a_settings_table_out_of_date_is_seen() -> None:
     assert with_table(README.replace(f"| `{PREFIX}PORT` |", "| `OLD` |")) == README
+
+
+def test_the_settings_table_lists_the_values_of_a_choice() -> None:
+    (row,) = [line for line in settings_table().splitlines() if "`REPARTEE_DEVICE`" in line]
+    assert "One of `auto`, `cpu`, `cuda`." in row
 
 
 def test_the_settings_table_names_no_place_of_this_machine() -> None:

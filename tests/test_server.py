@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.sse import EventStream, StreamLimits, event
 from app.observation import Observation
-from app.server import uvicorn_config
+from app.server import CannotListen, open_listeners, uvicorn_config
 from app.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -50,3 +50,26 @@ async def test_a_client_that_does_not_read_keeps_no_socket() -> None:
     client.close()
     server.should_exit = True
     await asyncio.wait_for(serving, 30)
+
+
+def test_a_port_in_use_is_told_in_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(CannotListen, match=rf"^REPARTEE_PORT \({port}\) is in use on REPARTEE_HOST "):
+            open_listeners(Settings(port=port))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_of_another_machine_is_told_in_one_sentence(host: str) -> None:
+    with pytest.raises(CannotListen, match=r"REPARTEE_HOST \(.*\) and REPARTEE_PORT \(0\): .*\.$"):
+        open_listeners(Settings(host=host, port=0))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_all_addresses_of_a_host_share_one_free_port(host: str) -> None:
+    listeners = open_listeners(Settings(host=host, port=0))
+    (port,) = {listener.getsockname()[1] for listener in listeners}
+    with socket.create_connection(("127.0.0.1", port), 5):
+        pass
+    for listener in listeners:
+        listener.close()

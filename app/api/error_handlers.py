@@ -60,7 +60,23 @@ _VALIDATION_ERRORS = {
     "missing": ("This field is required.", "missing_required_parameter"),
     "extra_forbidden": ("This field is not known.", "unknown_parameter"),
     "unsupported_parameter": (errors.UnsupportedParameter("").message, "unsupported_parameter"),
+    "top_logprobs": ("This field is allowed only with logprobs set to true.", "invalid_value"),
+    "stream_options": ("This field is allowed only with stream set to true.", "invalid_value"),
+    "max_tokens": ("max_tokens and max_completion_tokens must not differ.", "invalid_value"),
+    "stop_length": ("A stop string must have between 1 and 256 bytes.", "invalid_value"),
+    "token_id": ("The keys of this field must be token ids.", "invalid_value"),
 }
+_BOUNDS = {
+    "greater_than_equal": ("be at least", "ge", ""),
+    "greater_than": ("be above", "gt", ""),
+    "less_than_equal": ("be at most", "le", ""),
+    "less_than": ("be below", "lt", ""),
+    "string_too_short": ("have at least", "min_length", "character"),
+    "string_too_long": ("have at most", "max_length", "character"),
+    "too_short": ("have at least", "min_length", "item"),
+    "too_long": ("have at most", "max_length", "item"),
+}
+"""Schema errors about a bound of the field, and where the framework keeps it; the bound is ours, never the client's."""
 
 
 def _shape_of(error: errors.ReparteeError) -> _Shape:
@@ -140,14 +156,29 @@ async def _on_domain_error(request: Request, error: Exception) -> Response:
     return Response(body, status, headers)
 
 
+def _schema_message(problem: Mapping[str, Any]) -> tuple[str, str]:
+    """Message and code of one schema error: the field's own bounds may be told, the client's text may not."""
+    kind = problem["type"]
+    if kind in _BOUNDS:
+        verb, name, unit = _BOUNDS[kind]
+        bound = problem["ctx"][name]
+        noun = f" {unit}{'' if bound == 1 else 's'}" if unit else ""
+        return f"This field must {verb} {_number(bound)}{noun}.", "invalid_value"
+    return _VALIDATION_ERRORS.get(
+        kind, ("This field has the wrong type or a value that is not allowed.", "invalid_value")
+    )
+
+
+def _number(bound: float) -> str:
+    return str(int(bound)) if bound == int(bound) else str(bound)
+
+
 async def _on_schema_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     # Of a field with several forms every form complains; what we do not support says more than a wrong type.
     first = next((p for p in problems if p["type"] == "unsupported_parameter"), problems[0])
-    message, code = _VALIDATION_ERRORS.get(
-        first["type"], ("This field has the wrong type or is out of range.", "invalid_value")
-    )
+    message, code = _schema_message(first)
     return _answer(request, 400, error_body(message, "invalid_request_error", field_of(first["loc"]), code))
 
 

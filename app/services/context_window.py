@@ -1,6 +1,6 @@
 """ContextWindow: what fits the model's context, decided in bytes before tokenizing and in tokens after it."""
 
-from app.errors import ContextLengthExceeded, InvalidRequest
+from app.errors import AnswerTooLong, ContextLengthExceeded, InvalidRequest
 from app.services.options import GenerationOptions
 from app.services.tokenizer import Tokenizer
 
@@ -39,14 +39,15 @@ class ContextWindow:
         """Most tokens to generate after this prompt.
 
         Raises:
-            ContextLengthExceeded: the prompt leaves no room for a token, or not for all asked for.
+            ContextLengthExceeded: the prompt leaves no room for a token.
+            AnswerTooLong: it leaves none for all that were asked for.
             InvalidRequest: `min_tokens` is above it.
         """
         room = self._limit - prompt_tokens
         if room < 1:
             raise ContextLengthExceeded(self._limit, param)
         if options.max_tokens is not None and options.max_tokens > room:
-            raise ContextLengthExceeded(self._limit, options.max_tokens_param)
+            raise AnswerTooLong(self._limit, options.max_tokens_param)
         most = min(options.default_max_tokens, room) if options.max_tokens is None else options.max_tokens
         if options.sampling.min_tokens > most:
             raise InvalidRequest("min_tokens is above the tokens that may be generated.", "min_tokens")

@@ -10,6 +10,7 @@ from openai.types.chat import completion_create_params as chat_params
 
 from app.api.schemas.chat import ChatRequest
 from app.api.schemas.completions import CompletionRequest
+from app.api.security import OPEN_PATHS
 from tests.api.conftest import MODEL
 from tests.fakes import FakeEngine
 
@@ -170,6 +171,29 @@ async def test_out_of_range_in_chat(client: httpx.AsyncClient, field: str, value
 async def test_fields_that_contradict_each_other(client: httpx.AsyncClient, fields: dict[str, Any]) -> None:
     error = await refused(client, CHAT, VALID[CHAT] | fields)
     assert error["param"] == list(fields)[-1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("temperature", 9, "This field must be at most 2."),
+        ("repetition_penalty", 0, "This field must be at least 0.01."),
+        ("top_p", 0, "This field must be above 0."),
+        ("n", 2**64, f"This field must be below {2**63}."),
+        ("messages", [], "This field must have at least 1 item."),
+        ("user", "x" * 513, "This field must have at most 512 characters."),
+        ("logit_bias", {str(token): 1 for token in range(257)}, "This field must have at most 256 items."),
+        ("top_logprobs", 2, "This field is allowed only with logprobs set to true."),
+        ("stream_options", {}, "This field is allowed only with stream set to true."),
+        ("stop", "", "A stop string must have between 1 and 256 bytes."),
+        ("temperature", CANARY, "This field has the wrong type or a value that is not allowed."),
+    ],
+)
+async def test_the_message_says_what_would_be_right(
+    client: httpx.AsyncClient, field: str, value: Any, message: str
+) -> None:
+    error = await refused(client, CHAT, VALID[CHAT] | {field: value})
+    assert (error["param"], error["message"]) == (field, message)
 
 
 UNSUPPORTED: dict[str, tuple[Any, list[Any]]] = {
@@ -357,3 +381,17 @@ async def test_the_bodies_are_documented(client: httpx.AsyncClient) -> None:
         schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         fields = document["components"]["schemas"][schema["$ref"].split("/")[-1]]["properties"]
         assert set(VALID[path]) <= set(fields)
+
+
+async def test_every_route_documents_its_errors_in_their_own_shape(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            responses = operation["responses"]
+            assert "422" not in responses, path
+            if path in OPEN_PATHS:
+                continue
+            for status in ("401", "429", *(("400", "413", "503", "504") if method == "post" else ())):
+                schema = responses[status]["content"]["application/json"]["schema"]
+                assert schema["$ref"].endswith("/ErrorResponse"), (path, status)

@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -64,6 +68,9 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
     reader.start()
     assert first.wait(30)
     service.process.send_signal(signal.SIGTERM)
+    while service.readiness():
+        time.sleep(0.05)
+    assert reader.is_alive(), "the port was closed only after the stream"
     reader.join(60)
     assert lines[-2:] == ["data: [DONE]", ""] or lines[-1] == "data: [DONE]"
     assert service.process.wait(30) == 0
@@ -76,14 +83,44 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
         ({"REPARTEE_PORT": "many"}, "REPARTEE_PORT"),
         ({"REPARTEE_MODEL": "/nowhere/here"}, "/nowhere/here"),
         ({"REPARTEE_HOST": "0.0.0.0"}, "REPARTEE_API_KEYS_FILE"),
-        ({"REPARTEE_API_KEYS_FILE": "/nowhere/keys.json"}, "cannot read the keys file"),
+        ({"REPARTEE_API_KEYS_FILE": "/nowhere/keys.json"}, "REPARTEE_API_KEYS_FILE is /nowhere/keys.json: "),
+        ({"REPARTEE_API_KEYS_FILE": __file__}, "REPARTEE_API_KEYS_FILE is"),
+        ({"REPARTEE_MODEL": str(ROOT / "docs")}, "REPARTEE_MODEL names"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
-    command = [sys.executable, "-m", "app"]
-    run = subprocess.run(
-        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60
-    )
+    assert words in _refusal(settings)
+
+
+def test_a_port_in_use_ends_the_start_with_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        line = _refusal({"REPARTEE_PORT": port})
+    assert "REPARTEE_PORT" in line and "REPARTEE_HOST" in line and port in line
+
+
+def test_an_engine_that_cannot_start_says_why_once(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / MODEL / "tokenizer.json", tmp_path)
+    settings = {"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0", "REPARTEE_THREADS": "1"}
+    run = _run(settings)
+    assert run.returncode == 3
+    assert run.stderr.count("engine: ") == 1
+    (line,) = [line for line in run.stderr.splitlines() if "engine: " in line]
+    reason = json.loads(line)["message"].removeprefix("engine: ")
+    assert run.stderr.count(json.dumps(reason)[1:-1]) == 1
+
+
+def _refusal(settings: dict[str, str]) -> str:
+    """The one line of a start that ends for a wrong configuration."""
+    run = _run(settings)
     assert run.returncode == 2
     (line,) = run.stderr.splitlines()
-    assert words in line
+    return line
+
+
+def _run(settings: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A service that ends by itself."""
+    command = [sys.executable, "-m", "app"]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60
+    )

@@ -10,12 +10,13 @@ from app.api.deps import ObservationDep, ServicesDep, TenantDep, TimeoutDep
 from app.api.disconnect import until_disconnect
 from app.api.schemas.classify import ClassifyRequest, ClassifyResponse
 from app.api.schemas.decisions import DecisionsRequest, DecisionsResponse, DecisionsUsage
+from app.api.schemas.error import ERROR_RESPONSES
 from app.api.schemas.systemone import SystemOneRequest, SystemOneResponse, SystemOneUsage
 from app.api.strict_json import StrictJsonRoute
 from app.errors import InvalidRequest, UnsupportedParameter
 from app.services.decisions import Judgement, Query
 
-router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute)
+router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
 
 
 class DecisionCall:

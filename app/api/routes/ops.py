@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from app import __version__
+from app.api.schemas.error import KEY_RESPONSES
 from app.engine.interface import Engine, EngineState
 from app.metrics import Metrics
 from app.settings import Settings
@@ -39,7 +40,7 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"description": "New work would be refused"}})
 @router.head("/readyz", include_in_schema=False)
 @router.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
 async def readyz(request: Request) -> JSONResponse:
@@ -48,7 +49,7 @@ async def readyz(request: Request) -> JSONResponse:
     return _probe(status, good=status == "ready")
 
 
-@router.get("/startupz")
+@router.get("/startupz", responses={503: {"description": "The engine was never ready"}})
 @router.head("/startupz", include_in_schema=False)
 async def startupz(request: Request) -> JSONResponse:
     """Whether the engine was ever ready."""
@@ -56,7 +57,7 @@ async def startupz(request: Request) -> JSONResponse:
     return _probe("started" if started else "starting", good=started)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=KEY_RESPONSES)
 def metrics(request: Request) -> Response:
     """Prometheus exposition; rendered in a worker thread, for it would stall open streams."""
     observer: Metrics = request.app.state.services.metrics
@@ -64,7 +65,7 @@ def metrics(request: Request) -> Response:
     return Response(content, media_type=content_type)
 
 
-@router.get("/version")
+@router.get("/version", responses=KEY_RESPONSES)
 async def version(request: Request) -> dict[str, Any]:
     """Build, model and device; what only the engine knows is null until it was ready."""
     settings: Settings = request.app.state.services.settings

@@ -38,3 +38,8 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 # Without it the framework documents its own 422, which this server never sends.
 ERROR_RESPONSES["default"] = {"model": ErrorResponse, "description": "Any other failure"}
+
+KEY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: ERROR_RESPONSES[status] for status in (401, 403, 429)
+}
+"""Of routes that take no body and cannot be wrongly asked, but ask for a key."""

@@ -188,6 +188,9 @@ async def test_max_tokens_is_clamped_only_when_the_client_names_none() -> None:
         assert response.status_code == 400
         assert response.json()["error"]["code"] == "context_length_exceeded"
         assert response.json()["error"]["param"] == param
+    assert asked.json()["error"]["message"] == (
+        "The prompt and max_completion_tokens together do not fit this model's context of 40 tokens."
+    )
     assert len(engine.submitted) == 1
 
 
