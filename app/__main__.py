@@ -16,8 +16,7 @@ from app.main import create_app
 from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
 from app.server import CannotListen, Server, open_listeners, uvicorn_config
-from app.services.decision_prompts import InvalidDecisionsFile
-from app.services.sampling_defaults import InvalidGenerationConfig
+from app.services.model_file import InvalidModelFile
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
 _EXIT_CONFIGURATION = 2
@@ -56,7 +55,7 @@ def main(arguments: list[str]) -> int:
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(serve(settings))
-    except (CannotListen, InvalidDecisionsFile, InvalidGenerationConfig) as error:
+    except (CannotListen, InvalidModelFile) as error:
         print(error, file=sys.stderr)
         return _EXIT_CONFIGURATION
     except keys.InvalidKeysFile as error:
@@ -70,7 +69,7 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        CannotListen, InvalidKeysFile, InvalidDecisionsFile: before anything was served.
+        CannotListen, InvalidKeysFile, InvalidModelFile: before anything was served.
     """
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]

@@ -60,7 +60,7 @@ def create_app(
 
     Raises:
         FileNotFoundError: the directory has no tokenizer.
-        InvalidKeysFile, InvalidDecisionsFile, InvalidGenerationConfig: a file of settings or model is malformed.
+        InvalidKeysFile, InvalidModelFile: a file of the settings or of the model is malformed.
     """
     services = _services(settings, engine, metrics or Metrics(settings.served_name), load_tokenizer)
     app = FastAPI(

@@ -46,11 +46,16 @@ class Answer:
         self.tokens = 0
         self.finish_reason: Finish | None = None
         self._first_at = self._last_at = 0.0
+        self._decode: float | None = None
 
     @property
     def token_gap(self) -> float | None:
-        """Mean seconds between its tokens; None with fewer than two."""
-        return (self._last_at - self._first_at) / (self.tokens - 1) if self.tokens > 1 else None
+        """Mean seconds between its tokens, by the engine's clock where it ended the sequence; None with fewer than two.
+
+        By ours, tokens that wait for a busy reader would seem to come together.
+        """
+        decode = self._last_at - self._first_at if self._decode is None else self._decode
+        return decode / (self.tokens - 1) if self.tokens > 1 else None
 
     def take(self, output: SequenceOutput) -> Piece | None:
         """Add one output of the engine; None after the end, and where the output brings timings only.
@@ -61,6 +66,8 @@ class Answer:
         if self.finish_reason is not None or not (output.tokens or output.finish_reason):
             return None
         self._count(len(output.tokens))
+        if output.finish_reason is not None and output.timings is not None:
+            self._decode = output.timings.decode
         text = self._feed(output)
         if output.finish_reason is not None and self._stops.found is None:
             text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()

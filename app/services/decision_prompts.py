@@ -1,22 +1,18 @@
 """How a question about a text is put to the model: the forms of `decisions.json`, or built-in ones."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from app.services.chat_template import Message
+from app.services.model_file import read_model_file
 from app.services.questions import Label, Question
 
 FILE_NAME = "decisions.json"
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 TEXT_FIRST = "text_first"
-
-
-class InvalidDecisionsFile(ValueError):
-    """The model's `decisions.json` cannot be used; the message is for the operator."""
 
 
 class DecisionPrompts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,14 +77,9 @@ def load_prompts(model: str) -> DecisionPrompts:
     """The prompt forms of a model: those in its directory, or the built-in ones.
 
     Raises:
-        InvalidDecisionsFile: the file is there and cannot be used.
+        InvalidModelFile: the file is there and cannot be used.
     """
-    try:
-        return msgspec.json.decode((Path(model) / FILE_NAME).read_bytes(), type=_DecisionsFile)
-    except (FileNotFoundError, NotADirectoryError):
-        return DecisionPrompts()
-    except msgspec.DecodeError as error:
-        raise InvalidDecisionsFile(f"{FILE_NAME} of the model is malformed: {error}") from error
+    return read_model_file(model, FILE_NAME, _DecisionsFile) or DecisionPrompts()
 
 
 class _DecisionsFile(DecisionPrompts, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -99,7 +99,8 @@ class Generation:
         finishes = {answer.finish_reason for answer in self._answers}
         if None not in finishes:
             observation.finish_reason = "length" if "length" in finishes else "stop"
-            observation.token_gap = max(filter(None, (a.token_gap for a in self._answers)), default=None)
+            gaps = [answer.token_gap for answer in self._answers if answer.token_gap is not None]
+            observation.token_gap = max(gaps, default=None)
             if observation.decode is None and observation.first_token is not None:
                 observation.decode = observation.elapsed() - observation.first_token
 

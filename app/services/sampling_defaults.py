@@ -1,15 +1,12 @@
 """SamplingDefaults: how a model wants its tokens chosen where the client does not say."""
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
+from app.services.model_file import read_model_file
+
 FILE_NAME = "generation_config.json"
-
-
-class InvalidGenerationConfig(ValueError):
-    """The model's `generation_config.json` cannot be used; the message is for the operator."""
 
 
 class SamplingDefaults(msgspec.Struct, frozen=True):
@@ -30,11 +27,6 @@ def load_sampling_defaults(model: str) -> SamplingDefaults:
     """Those of a model's directory.
 
     Raises:
-        InvalidGenerationConfig: the file is there and cannot be used.
+        InvalidModelFile: the file is there and cannot be used.
     """
-    try:
-        return msgspec.json.decode((Path(model) / FILE_NAME).read_bytes(), type=SamplingDefaults)
-    except (FileNotFoundError, NotADirectoryError):
-        return SamplingDefaults()
-    except msgspec.DecodeError as error:
-        raise InvalidGenerationConfig(f"{FILE_NAME} of the model cannot be used: {error}") from error
+    return read_model_file(model, FILE_NAME, SamplingDefaults) or SamplingDefaults()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
+from app.engine.messages import FinishReason, SequenceOutput, SequenceTimings, TokenLogprob
 from app.engine.stream import RequestStream
 from app.errors import SequenceFailed
 from app.services.answer import Answer, Piece
@@ -64,6 +64,20 @@ def test_logprobs_come_with_their_text() -> None:
 def test_a_deadline_reads_as_length() -> None:
     piece = answer()[0].take(output("one", FinishReason.DEADLINE))
     assert piece is not None and (piece.text, piece.finish_reason) == ("one", "length")
+
+
+def test_the_gap_between_tokens_is_the_engines() -> None:
+    growing, _ = answer()
+    end = SequenceOutput(id=7, finish_reason=FinishReason.STOP, timings=SequenceTimings(1.0, 2.0, 6.0))
+    for one in (*(SequenceOutput(id=7, tokens=[token]) for token in TOKENIZER.encode("abcd")), end):
+        growing.take(one)
+    assert growing.token_gap == 6.0 / (growing.tokens - 1)
+
+
+def test_one_token_has_no_gap() -> None:
+    growing, _ = answer()
+    growing.take(SequenceOutput(id=7, tokens=[300], finish_reason=FinishReason.LENGTH))
+    assert growing.token_gap is None
 
 
 def test_an_output_of_timings_alone_is_no_piece() -> None:

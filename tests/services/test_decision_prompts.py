@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from app.services.chat_template import Message
-from app.services.decision_prompts import DecisionPrompts, InvalidDecisionsFile, load_prompts
+from app.services.decision_prompts import DecisionPrompts, load_prompts
+from app.services.model_file import InvalidModelFile
 from app.services.questions import Label, Question
 
 FILE = {
@@ -65,5 +66,5 @@ def test_braces_of_the_client_stay_text(trained: DecisionPrompts) -> None:
 @pytest.mark.parametrize("change", [{"temperature": 0}, {"order": "sideways"}, {"extra": 1}])
 def test_a_wrong_file_is_told(tmp_path: Path, change: dict[str, object]) -> None:
     (tmp_path / "decisions.json").write_bytes(msgspec.json.encode(FILE | change))
-    with pytest.raises(InvalidDecisionsFile):
+    with pytest.raises(InvalidModelFile):
         load_prompts(str(tmp_path))

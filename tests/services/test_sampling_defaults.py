@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.services.sampling_defaults import InvalidGenerationConfig, SamplingDefaults, load_sampling_defaults
+from app.services.model_file import InvalidModelFile
+from app.services.sampling_defaults import SamplingDefaults, load_sampling_defaults
 
 
 def test_the_models_own_values_are_read(tmp_path: Path) -> None:
@@ -21,5 +22,5 @@ def test_a_model_that_says_nothing_leaves_it_to_the_api(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", '{"temperature": 3}', '{"top_p": 0}', '{"top_k": "many"}'])
 def test_what_cannot_be_used_says_so(content: str, tmp_path: Path) -> None:
     (tmp_path / "generation_config.json").write_text(content)
-    with pytest.raises(InvalidGenerationConfig, match=r"generation_config\.json"):
+    with pytest.raises(InvalidModelFile, match=r"generation_config\.json"):
         load_sampling_defaults(str(tmp_path))

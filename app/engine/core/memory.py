@@ -30,11 +30,8 @@ def leave_checkpoint(model: nn.Module) -> None:
     4-bit model takes more memory than the plain one.
     """
     for tensor in (*model.parameters(), *model.buffers()):
-        plain = type(tensor) in (
-            nn.Parameter,
-            torch.Tensor,
-        )  # bitsandbytes keeps its own in classes of its own
-        if plain and tensor.device.type == "cpu":
+        # Exactly these two: what bitsandbytes made is of classes of its own, and lies in memory already.
+        if type(tensor) in (nn.Parameter, torch.Tensor) and tensor.device.type == "cpu":
             tensor.data = tensor.data.clone()
 
 

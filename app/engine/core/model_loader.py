@@ -153,9 +153,8 @@ def _kv_shapes(model: Any) -> list[tuple[int, int]]:
             continue
         if hasattr(module, "k_proj"):
             shapes[module.layer_idx] = (module.k_proj.out_features // module.head_dim, module.head_dim)
-        elif type(module).__name__.endswith(
-            "Attention"
-        ):  # one projection for Q, K and V: the configuration tells
+        elif type(module).__name__.endswith("Attention"):
+            # One projection for Q, K and V: only the configuration tells their sizes.
             heads = config.num_attention_heads
             dim = getattr(config, "head_dim", None) or config.hidden_size // heads
             shapes[module.layer_idx] = (getattr(config, "num_key_value_heads", None) or heads, dim)

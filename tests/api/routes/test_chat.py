@@ -24,7 +24,7 @@ from app.errors import (
 from app.services.sampling_defaults import SamplingDefaults
 from app.services.tokenizer import Message, Tokenizer
 from tests.api.conftest import MODEL, build_app, saying
-from tests.fakes import FakeEngine
+from tests.fakes import TIMINGS, FakeEngine
 
 pytestmark = pytest.mark.anyio
 PATH = "/v1/chat/completions"
@@ -154,6 +154,18 @@ async def test_an_answer_that_is_empty_has_its_time_to_the_first_token() -> None
     assert (answer["choices"][0]["message"]["content"], answer["usage"]["completion_tokens"]) == ("", 0)
     assert answer["timings"]["ttft_ms"] > 0
     assert f'repartee_time_to_first_token_seconds_count{{model="{MODEL}",stream="false"}} 1.0' in exposition
+
+
+async def test_the_time_per_token_of_several_answers_is_that_of_one(
+    client: httpx.AsyncClient, tokenizer: Tokenizer
+) -> None:
+    await client.post(PATH, json=body(n=3))
+    exposition = (await client.get("/metrics")).text
+    name = "repartee_time_per_output_token_seconds"
+    found = dict(line.rsplit(" ", 1) for line in exposition.splitlines() if line.startswith(name))
+    assert float(found[f'{name}_count{{model="{MODEL}"}}']) == 1
+    gap = TIMINGS.decode / (len(tokenizer.encode(TEXT)) - 1)
+    assert float(found[f'{name}_sum{{model="{MODEL}"}}']) == pytest.approx(gap)
 
 
 async def test_the_timings_tell_an_answer_that_the_deadline_cut(engine: FakeEngine) -> None:
