@@ -16,7 +16,7 @@ from app.engine import start
 from app.engine.channel import open_socketpair
 from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
-from app.engine.core.model_runner import ModelRunner
+from app.engine.core.torch_runner import TorchRunner
 from app.engine.messages import (
     AddRequest,
     Configure,
@@ -82,7 +82,7 @@ def test_a_model_that_fails_on_the_warm_up_cannot_serve(monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(ModelRunner, "run", broken)
+    monkeypatch.setattr(TorchRunner, "run", broken)
     with pytest.raises(StartFailure, match="warm-up"):
         start_core(configuration(), lambda message: None)
 

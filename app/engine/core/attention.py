@@ -7,7 +7,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from app.engine.core.batch import AttentionGroup, AttentionPlan
+from app.engine.core.attention_plan import AttentionGroup, AttentionPlan
 from app.engine.core.kv_cache import KVCache
 
 NAME = "repartee"

@@ -1,187 +1,67 @@
-"""Batch: one step's scheduled sequences as the tensors that the model and its attention take."""
+"""Batch: one step's scheduled sequences, packed: which tokens are computed and whose logits are wanted."""
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
-
-import torch
 
 from app.engine.core.scheduler import ScheduledSequence
 from app.engine.core.sequence import Sequence
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionGroup:
-    """Queries of the step that are attended in one call.
-
-    Attributes:
-        rows: the group's rows in the packed step, a slice where they are contiguous.
-        batch: sequences in the group; each has `rows / batch` queries.
-        blocks: (batch, n) blocks that hold their contexts, padded with the sequence's own first one.
-        positions: (batch, queries) index of each query in its sequence's cache.
-        visible: (batch, queries, n * block_size) cached tokens that each query may see (padding is not).
-        distance: (batch, queries, n * block_size) how many positions each cached token lies behind the query;
-            None when positions and cache indices are the same (everything but a decision's branches).
-    """
-
-    rows: slice
-    batch: int
-    blocks: torch.Tensor
-    positions: torch.Tensor
-    visible: torch.Tensor
-    distance: torch.Tensor | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttentionPlan:
-    """What `attention.py` needs of a step; travels through the model's forward as a keyword argument.
-
-    Attributes:
-        slots: (tokens,) slot of the KV cache for each token of the step.
-        groups: the queries, partitioned.
-    """
-
-    slots: torch.Tensor
-    groups: list[AttentionGroup]
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """One step, packed in a single row: decodes first, then everything else, in scheduled order.
+    """One step in a single row of tokens: decodes first, then everything else, in scheduled order.
 
     Attributes:
         scheduled: the sequences, in the order of their tokens.
-        input_ids: (1, tokens).
-        positions: (1, tokens).
-        wanted: (rows,) the tokens whose logits are needed.
-        owners: (item, index in its sequence) of each wanted row.
+        tokens: token ids.
+        positions: the position of each token.
+        wanted: the tokens, as indices of `tokens`, whose logits are needed.
+        owners: (item, index in its sequence) of each wanted token.
     """
 
     scheduled: list[ScheduledSequence]
-    input_ids: torch.Tensor
-    positions: torch.Tensor
-    plan: AttentionPlan
-    wanted: torch.Tensor
+    tokens: list[int]
+    positions: list[int]
+    wanted: list[int]
     owners: list[tuple[int, int]]
 
     @classmethod
-    def of(cls, scheduled: list[ScheduledSequence], block_size: int, device: torch.device) -> "Batch":
-        """Pack `scheduled`, whose blocks are already allocated."""
-        ids: list[int] = []
+    def of(cls, scheduled: list[ScheduledSequence]) -> "Batch":
+        """Pack `scheduled`."""
+        tokens: list[int] = []
         positions: list[int] = []
-        slots: list[int] = []
         wanted: list[int] = []
         owners: list[tuple[int, int]] = []
         for number, item in enumerate(scheduled):
             sequence, end = item.sequence, item.start + item.length
             for index in _wanted(item):
-                wanted.append(len(ids) + index - item.start)
+                wanted.append(len(tokens) + index - item.start)
                 owners.append((number, index))
-            ids.extend(sequence.tokens[item.start : end])
-            positions.extend(_position(sequence, index) for index in range(item.start, end))
-            table = sequence.block_table
-            slots.extend(table[i // block_size] * block_size + i % block_size for i in range(item.start, end))
-        return cls(
-            scheduled,
-            torch.tensor([ids], device=device),
-            torch.tensor([positions], device=device),
-            AttentionPlan(torch.tensor(slots, device=device), _groups(scheduled, block_size, device)),
-            torch.tensor(wanted, dtype=torch.long, device=device),
-            owners,
-        )
+            tokens.extend(sequence.tokens[item.start : end])
+            positions.extend(_positions(sequence, item.start, end))
+        return cls(scheduled, tokens, positions, wanted, owners)
+
+
+def branch_start(sequence: Sequence, index: int) -> int | None:
+    """Index at which the branch of token `index` begins; None for a token that is in no branch."""
+    if sequence.tree is None or index < sequence.prompt_length:
+        return None
+    starts = sequence.tree.starts
+    return starts[bisect_right(starts, index) - 1]
 
 
 def _wanted(item: ScheduledSequence) -> range:
     """Indices in the sequence whose logits this share of the step must give."""
     end = item.start + item.length
-    tree = item.sequence.tree
-    if tree:
+    if item.sequence.tree:
         return range(max(item.start, item.sequence.prompt_length - 1), end)
     return range(end - 1, end) if item.catches_up else range(0)
 
 
-def _branch_start(sequence: Sequence, index: int) -> int | None:
-    """Index at which the branch of token `index` begins; None for a token that is in no branch."""
-    if sequence.tree is None or index < sequence.prompt_length:
-        return None
-    return max(start for start in sequence.tree.starts if start <= index)
-
-
-def _position(sequence: Sequence, index: int) -> int:
-    start = _branch_start(sequence, index)
-    return index if start is None else sequence.prompt_length + index - start
-
-
-def _groups(
-    scheduled: list[ScheduledSequence], block_size: int, device: torch.device
-) -> list[AttentionGroup]:
-    """All single queries in one padded group; each longer chunk in a group of its own."""
-    decodes = 0
-    while (
-        decodes < len(scheduled) and scheduled[decodes].length == 1 and not scheduled[decodes].sequence.tree
-    ):
-        decodes += 1
-    groups = [_decode_group(scheduled[:decodes], block_size, device)] if decodes else []
-    row = decodes
-    for item in scheduled[decodes:]:
-        groups.append(_chunk_group(item, row, block_size, device))
-        row += item.length
-    return groups
-
-
-def _decode_group(
-    scheduled: list[ScheduledSequence], block_size: int, device: torch.device
-) -> AttentionGroup:
-    lengths = torch.tensor([item.start + 1 for item in scheduled], device=device)
-    counts = [-(-(item.start + 1) // block_size) for item in scheduled]
-    widest = max(counts)
-    tables = [
-        item.sequence.block_table[:count] + item.sequence.block_table[:1] * (widest - count)
-        for item, count in zip(scheduled, counts, strict=True)
-    ]
-    cached = torch.arange(widest * block_size, device=device)
-    return AttentionGroup(
-        slice(0, len(scheduled)),
-        len(scheduled),
-        torch.tensor(tables, device=device),
-        (lengths - 1)[:, None],
-        (cached < lengths[:, None])[:, None, :],
-        None,
-    )
-
-
-def _chunk_group(item: ScheduledSequence, row: int, block_size: int, device: torch.device) -> AttentionGroup:
-    end = item.start + item.length
-    count = -(-end // block_size)
-    queries = torch.arange(item.start, end, device=device)
-    cached = torch.arange(count * block_size, device=device)
-    visible = cached <= queries[:, None]  # (queries, cached)
-    distance = None
-    if item.sequence.tree and end > item.sequence.prompt_length:
-        visible &= _same_branch(item.sequence, queries, cached)
-        distance = _positions_of(item.sequence, queries)[:, None] - _positions_of(item.sequence, cached)
-    return AttentionGroup(
-        slice(row, row + item.length),
-        1,
-        torch.tensor([item.sequence.block_table[:count]], device=device),
-        queries[None],
-        visible[None],
-        None if distance is None else distance[None],
-    )
-
-
-def _same_branch(sequence: Sequence, queries: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
-    """(queries, cached): the cached token is in the prompt or in the query's own branch."""
-    assert sequence.tree is not None
-    starts = torch.tensor(sequence.tree.starts, device=queries.device)
-    in_prompt = cached < sequence.prompt_length
-    branch_of_query = torch.bucketize(queries, starts, right=True)
-    branch_of_cached = torch.bucketize(cached, starts, right=True)
-    return in_prompt | (branch_of_query[:, None] == branch_of_cached)
-
-
-def _positions_of(sequence: Sequence, indices: torch.Tensor) -> torch.Tensor:
-    """Positions of the tokens at `indices` of a decision's sequence: each branch goes on where the prompt ends."""
-    assert sequence.tree is not None
-    starts = torch.tensor(sequence.tree.starts, device=indices.device)
-    branch = (torch.bucketize(indices, starts, right=True) - 1).clamp(min=0)
-    in_branch = sequence.prompt_length + indices - starts[branch]
-    return torch.where(indices < sequence.prompt_length, indices, in_branch)
+def _positions(sequence: Sequence, start: int, end: int) -> Iterable[int]:
+    """Positions of the tokens [start, end): each branch of a decision goes on where the prompt ends."""
+    if sequence.tree is None:
+        return range(start, end)
+    branches = ((index, branch_start(sequence, index)) for index in range(start, end))
+    return (index if begin is None else sequence.prompt_length + index - begin for index, begin in branches)

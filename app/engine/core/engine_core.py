@@ -9,7 +9,7 @@ from app.engine.config import EngineConfig
 from app.engine.core.batch import Batch
 from app.engine.core.block_manager import BlockManager
 from app.engine.core.model_loader import LoadedModel
-from app.engine.core.model_runner import ModelRunner
+from app.engine.core.model_runner import make_runner
 from app.engine.core.sampler import Sampler
 from app.engine.core.scheduler import ScheduledSequence, Scheduler, StepResult
 from app.engine.core.sequence import Sequence
@@ -27,9 +27,9 @@ class EngineCore:
     """
 
     def __init__(self, loaded: LoadedModel, config: EngineConfig) -> None:
-        self._runner = ModelRunner(loaded, config)
+        self._runner = make_runner(loaded, config)
         self._sampler = Sampler(loaded.eos_token_ids, config.seed)
-        self.num_blocks = self._runner.cache.num_blocks
+        self.num_blocks = self._runner.num_blocks
         self.scheduler = Scheduler(
             BlockManager(self.num_blocks, config.block_size, config.prefix_cache),
             max_batch_tokens=config.max_batch_tokens,
@@ -38,8 +38,6 @@ class EngineCore:
             eos_token_ids=loaded.eos_token_ids,
             max_model_len=loaded.max_model_len,
         )
-        self._block_size = config.block_size
-        self._device = loaded.device
 
     @property
     def has_work(self) -> bool:
@@ -75,7 +73,7 @@ class EngineCore:
         Running a sequence again is harmless: it writes the same K and V to the same slots.
         """
         try:
-            batch = Batch.of(scheduled, self._block_size, self._device)
+            batch = Batch.of(scheduled)
             return self._sampler.sample(batch, self._runner.run(batch))
         except torch.AcceleratorError:
             raise  # the device's context is lost, and every later batch with it: only a new process can serve
@@ -90,7 +88,7 @@ class EngineCore:
         """Leave no NaN of a failed sequence in the cache: attention would carry it to the blocks' next holder."""
         for item, result in zip(scheduled, results, strict=True):
             if result.failed:
-                self._runner.cache.clear(self.scheduler.blocks.discard(item.sequence))
+                self._runner.clear(self.scheduler.blocks.discard(item.sequence))
 
     def _stats(self, scheduled: list[ScheduledSequence], started: float, forward: float) -> StepStats:
         scheduler = self.scheduler

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.memory import free_memory, leave_checkpoint
 from app.engine.core.quantization import avoid_unfit_kernels, choose_quantization, quantization_arguments
+from app.engine.native.decoder import NativeDecoder, unfit_for_native
+from app.engine.native.library import native_library
 from app.engine.native.linear import linear_kernel, use_bf16_linears
 from app.errors import ReparteeError
 
@@ -28,8 +30,8 @@ class LoadedModel:
 
     Attributes:
         dtype: of the weights (before quantization).
-        activation_dtype: of everything computed, and of the KV cache.
-        kernels: `native` or `torch`: who multiplies.
+        cache_dtype: of the KV cache.
+        kernels: who computes: `native` for whole steps, `native-linear` for products alone, `torch`, `bitsandbytes`.
         kv_shapes: (kv_heads, head_dim) of each layer.
         max_model_len: longest sequence in tokens.
     """
@@ -37,7 +39,7 @@ class LoadedModel:
     model: Any
     device: torch.device
     dtype: torch.dtype
-    activation_dtype: torch.dtype
+    cache_dtype: torch.dtype
     quantization: str
     kernels: str
     kv_shapes: list[tuple[int, int]]
@@ -82,19 +84,13 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
     if quantization != "none":
         avoid_unfit_kernels(model)
         leave_checkpoint(model)
-    kernel = linear_kernel() if _wants_native_linears(device, stored, quantization) else None
-    if kernel is not None:
-        use_bf16_linears(model, kernel)
-    report(
-        f"{quantization} weights in {stored} on {device.type} ({reason}), {'native' if kernel else 'torch'} kernels"
-    )
-    return LoadedModel(
+    facts = LoadedModel(
         model=model,
         device=device,
         dtype=stored,
-        activation_dtype=torch.float32 if kernel else stored,
+        cache_dtype=stored,
         quantization=quantization,
-        kernels="native" if kernel else "torch" if quantization == "none" else "bitsandbytes",
+        kernels="torch" if quantization == "none" else "bitsandbytes",
         kv_shapes=_kv_shapes(model),
         max_model_len=_max_model_len(config.max_model_len, text_config),
         vocab_size=text_config.vocab_size,
@@ -102,6 +98,26 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
         parameters=parameters or sum(parameter.numel() for parameter in model.parameters()),
         memory_bytes=model.get_memory_footprint(),
     )
+    loaded = _with_native_kernels(facts, config.block_size, report)
+    report(f"{quantization} weights in {stored} on {device.type} ({reason}), {loaded.kernels} kernels")
+    return loaded
+
+
+def _with_native_kernels(loaded: LoadedModel, block_size: int, report: Callable[[str], None]) -> LoadedModel:
+    """The same model in the native decoder, or with native linear layers, where that is possible and of use."""
+    plain = loaded.quantization == "none" and loaded.dtype is torch.bfloat16
+    if loaded.device.type != "cpu" or not plain or native_library() is None:
+        return loaded
+    unfit = unfit_for_native(loaded.model, block_size)
+    if unfit is None:
+        decoder = NativeDecoder(loaded.model)
+        return replace(loaded, model=decoder, kernels="native", memory_bytes=decoder.memory_bytes)
+    report(f"not in the native decoder: {unfit}")
+    kernel = linear_kernel()
+    if _multiplies_bf16() or kernel is None:
+        return loaded
+    use_bf16_linears(loaded.model, kernel)
+    return replace(loaded, cache_dtype=torch.float32, kernels="native-linear")
 
 
 def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch.dtype:
@@ -119,12 +135,6 @@ def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch
 
 def _multiplies_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _wants_native_linears(device: torch.device, dtype: torch.dtype, quantization: str) -> bool:
-    return (
-        device.type == "cpu" and dtype is torch.bfloat16 and quantization == "none" and not _multiplies_bf16()
-    )
 
 
 def _device(requested: str) -> torch.device:

@@ -1,13 +1,17 @@
-"""ModelRunner: the loaded model and its KV cache; a batch goes in, logits of the wanted rows come out."""
+"""ModelRunner: a loaded model and its KV cache; a batch goes in, logits of the wanted rows come out."""
+
+from typing import Protocol
 
 import torch
 
 from app.engine.config import EngineConfig
-from app.engine.core import attention
 from app.engine.core.batch import Batch
 from app.engine.core.kv_cache import KVCache, bytes_per_token
 from app.engine.core.memory import free_memory
 from app.engine.core.model_loader import LoadedModel
+from app.engine.core.native_runner import NativeRunner
+from app.engine.core.torch_runner import TorchRunner
+from app.engine.native.decoder import NativeDecoder, padded_block
 from app.errors import ReparteeError
 
 
@@ -15,45 +19,34 @@ class OutOfMemory(ReparteeError):
     """The KV cache cannot hold even one sequence of the longest allowed length."""
 
 
-class ModelRunner:
-    """Runs forward passes.
+class ModelRunner(Protocol):
+    """What the engine core needs of a model."""
 
-    Args:
-        loaded: the model with its device and dtype.
-        config: sizes of the KV cache.
+    @property
+    def num_blocks(self) -> int: ...
+    def run(self, batch: Batch) -> torch.Tensor: ...
+    def clear(self, blocks: list[int]) -> None: ...
+
+
+def make_runner(loaded: LoadedModel, config: EngineConfig) -> ModelRunner:
+    """The runner for `loaded`, with its KV cache.
 
     Raises:
-        OutOfMemory: the cache would be smaller than `max_model_len`; the message says what to change.
+        OutOfMemory: the cache would be smaller than one sequence; the message says what to change.
+        MemoryError: the system does not give what seemed free.
     """
-
-    def __init__(self, loaded: LoadedModel, config: EngineConfig) -> None:
-        self.loaded = loaded
-        self.cache = KVCache(
-            loaded.kv_shapes,
-            _num_blocks(loaded, config),
-            config.block_size,
-            loaded.activation_dtype,
-            loaded.device,
-        )
-
-    @torch.inference_mode()
-    def run(self, batch: Batch) -> torch.Tensor:
-        """Write the batch's K and V, and return its wanted logits (rows, vocabulary)."""
-        output = self.loaded.model(
-            input_ids=batch.input_ids,
-            position_ids=batch.positions,
-            use_cache=False,
-            logits_to_keep=batch.wanted,
-            plan=batch.plan,
-            cache=self.cache,
-        )
-        logits: torch.Tensor = output.logits[0]
-        return logits
+    blocks = _num_blocks(loaded, config)
+    if isinstance(loaded.model, NativeDecoder):
+        return NativeRunner(loaded.model, blocks, config.block_size)
+    cache = KVCache(loaded.kv_shapes, blocks, config.block_size, loaded.cache_dtype, loaded.device)
+    return TorchRunner(loaded.model, cache, loaded.device)
 
 
 def _num_blocks(loaded: LoadedModel, config: EngineConfig) -> int:
     """Blocks of the cache: as set, or what the memory share gives, but no more than could ever be used."""
-    per_token = bytes_per_token(loaded.kv_shapes, loaded.activation_dtype)
+    per_token = bytes_per_token(loaded.kv_shapes, loaded.cache_dtype)
+    if isinstance(loaded.model, NativeDecoder):
+        per_token = per_token * padded_block(config.block_size) // config.block_size
     tokens = config.kv_cache_tokens
     if not tokens:
         affordable = int(free_memory(loaded.device) * config.kv_cache_memory_ratio) // per_token
@@ -66,6 +59,3 @@ def _num_blocks(loaded: LoadedModel, config: EngineConfig) -> int:
             "or REPARTEE_KV_CACHE_TOKENS."
         )
     return blocks
-
-
-attention.register()

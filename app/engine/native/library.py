@@ -1,78 +1,89 @@
-"""Builds the native library with the compiler that is found, and loads it; without a compiler there is none."""
+"""The native library: built with the compiler that is found, once for each instruction set, and loaded."""
 
 import ctypes
 import hashlib
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 logger = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).with_name("linear.cpp")
-_FLAGS = [
-    "-O3",
-    "-march=native",
-    "-std=c++17",
-    "-fPIC",
-    "-fopenmp",
-    "-ffp-contract=off",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-]
+_SOURCES = Path(__file__).with_name("src")
+_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fopenmp", "-pthread", "-ffp-contract=off", "-Wno-psabi"]
+_AVX512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"]
+INSTRUCTION_SETS: dict[str, list[str]] = {
+    "avx512-bf16": ["avx2", "fma", *_AVX512, "avx512bf16"],
+    "avx512": ["avx2", "fma", *_AVX512],
+    "avx2": ["avx2", "fma"],
+    "portable": [],
+}
+"""What the library is built for, best first, with the compiler's names of the extensions that it uses."""
+
+
+def supported_sets() -> list[str]:
+    """The instruction sets that this processor can run, best first."""
+    # The compiler's names are the system's without the underscores.
+    flags = _processor_flags().replace("_", "").split()
+    return [name for name, needed in INSTRUCTION_SETS.items() if all(one in flags for one in needed)]
 
 
 @cache
-def native_library() -> ctypes.CDLL | None:
-    """The loaded library, built first where this machine has no current one; None, with a log line, without."""
+def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
+    """The library for an instruction set, by default the best; None, with a log line, where it cannot be built."""
+    name = instruction_set or supported_sets()[0]
     try:
-        path = _library_path()
+        path = _library_path(name)
         if not path.exists():
-            _build(path)
+            _build(path, name)
         _share_openmp()
-        return ctypes.CDLL(str(path))
+        return _declared(ctypes.CDLL(str(path)))
     except (OSError, subprocess.CalledProcessError) as error:
         logger.warning("no native kernels, PyTorch's are used instead: %s", error)
         return None
 
 
-def _library_path() -> Path:
-    """Where the library for this source, these flags and this processor lies."""
-    key = hashlib.sha256(
-        _SOURCE.read_bytes() + " ".join(_FLAGS).encode() + _processor().encode()
-    ).hexdigest()[:16]
-    beside = _SOURCE.parent / "build"
-    if os.access(beside if beside.exists() else _SOURCE.parent, os.W_OK) or (beside / f"{key}.so").exists():
-        return beside / f"{key}.so"
-    return Path(tempfile.gettempdir()) / f"repartee-native-{os.getuid()}" / f"{key}.so"
-
-
-def _processor() -> str:
-    """What `-march=native` depends on."""
+def _processor_flags() -> str:
     try:
         with open("/proc/cpuinfo") as file:
-            return next((line for line in file if line.startswith(("flags", "Features"))), platform.machine())
+            return next((line for line in file if line.startswith("flags")), "")
     except OSError:
-        return platform.machine() + platform.processor()
+        return ""
 
 
-def _build(path: Path) -> None:
+def _library_path(name: str) -> Path:
+    """Where the library of these sources for one instruction set lies."""
+    sources = b"".join(file.read_bytes() for file in sorted(_SOURCES.iterdir()))
+    key = hashlib.sha256(sources + " ".join(_flags(name)).encode()).hexdigest()[:16]
+    file, beside = f"{name}-{key}.so", _SOURCES.parent / "build"
+    if os.access(beside if beside.exists() else _SOURCES.parent, os.W_OK) or (beside / file).exists():
+        return beside / file
+    return Path(tempfile.gettempdir()) / f"repartee-native-{os.getuid()}" / file
+
+
+def _flags(name: str) -> list[str]:
+    return [*_FLAGS, *(f"-m{extension}" for extension in INSTRUCTION_SETS[name])]
+
+
+def _build(path: Path, name: str) -> None:
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
     if compiler is None:
         raise OSError("no C++ compiler was found")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
-        compiled, linked = Path(directory) / "linear.o", Path(directory) / "linear.so"
-        subprocess.run([compiler, *_FLAGS, "-c", str(_SOURCE), "-o", str(compiled)], check=True)
+        objects = []
+        for source in sorted(_SOURCES.glob("*.cpp")):
+            objects.append(str(Path(directory) / f"{source.stem}.o"))
+            subprocess.run([compiler, *_flags(name), "-c", str(source), "-o", objects[-1]], check=True)
         # Linked without -fopenmp: the OpenMP calls go to PyTorch's own runtime, see _share_openmp.
-        subprocess.run([compiler, "-shared", str(compiled), "-o", str(linked)], check=True)
+        linked = Path(directory) / "native.so"
+        subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", str(linked)], check=True)
         linked.replace(path)
 
 
@@ -80,3 +91,23 @@ def _share_openmp() -> None:
     """Make PyTorch's OpenMP runtime visible: a second one would bring a second team that spins on the same cores."""
     runtimes = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))
     ctypes.CDLL(str(runtimes[0]) if runtimes else "libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions, as the sources define them."""
+    pointer, number, small = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
+    functions: dict[str, tuple[Any, list[Any]]] = {
+        "repartee_linear_bf16": (None, [*[pointer] * 4, *[number] * 3, small]),
+        "repartee_decoder_new": (pointer, [pointer, small]),
+        "repartee_decoder_free": (None, [pointer]),
+        "repartee_decoder_set_weights": (None, [pointer, number, small, pointer]),
+        "repartee_decoder_set_bias": (None, [pointer, number, small, pointer]),
+        "repartee_decoder_set_norm": (None, [pointer, number, small, pointer]),
+        "repartee_decoder_allocate": (small, [pointer, number, number]),
+        "repartee_decoder_bytes": (number, [pointer]),
+        "repartee_decoder_step": (small, [pointer, pointer, pointer, small]),
+    }
+    for name, (result, arguments) in functions.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library

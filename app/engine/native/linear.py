@@ -1,6 +1,5 @@
 """Linear layers with bf16 weights and float32 activations, for processors that cannot multiply bf16 themselves."""
 
-import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +14,7 @@ _Kernel = Callable[..., None]
 def linear_kernel() -> _Kernel | None:
     """The native kernel, where there is one."""
     library = native_library()
-    if library is None:
-        return None
-    kernel = library.repartee_linear_bf16
-    kernel.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_long] * 3 + [ctypes.c_int]
-    kernel.restype = None
-    return kernel
+    return None if library is None else library.repartee_linear_bf16
 
 
 class Bf16Linear(nn.Module):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.engine.core.attention import paged_attention
-from app.engine.core.batch import Batch
+from app.engine.core.attention_plan import AttentionPlan
 from app.engine.core.kv_cache import KVCache, bytes_per_token
 from app.engine.core.scheduler import ScheduledSequence
 from app.engine.core.sequence import Sequence
@@ -65,7 +65,7 @@ def test_equals_plain_attention_however_the_work_is_cut(
             packed(values),
             None,
             scaling=DIM**-0.5,
-            plan=Batch.of(scheduled, BLOCK, torch.device("cpu")).plan,
+            plan=AttentionPlan.of(scheduled, BLOCK, torch.device("cpu")),
             cache=cache,
             sliding_window=window,
             softcap=softcap,

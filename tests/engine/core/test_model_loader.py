@@ -23,7 +23,7 @@ from app.engine.core.model_loader import ModelLoadError, load_model
 from app.engine.core.model_runner import OutOfMemory
 from app.engine.messages import AddRequest, SamplingParams
 from app.engine.native.linear import Bf16Linear
-from tests.engine.core.tiny_models import FAMILIES, VOCABULARY, tiny_checkpoint
+from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
 
 
 def config(model: Path | str, **overrides: Any) -> EngineConfig:
@@ -49,17 +49,16 @@ def prompts() -> list[list[int]]:
     return [[chooser.randrange(3, VOCABULARY) for _ in range(length)] for length in (3, 20, 41)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_native_bf16_equals_float32_on_the_same_weights(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("family", ["gemma", "gemma2", "gemma3"])
+def test_native_linears_equal_float32_on_the_same_weights(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("app.engine.core.model_loader._multiplies_bf16", lambda: False)
     checkpoint = tiny_checkpoint(family, torch.bfloat16)
     settings = config(checkpoint)
     loaded = load_model(settings)
-    assert (loaded.dtype, loaded.activation_dtype, loaded.kernels) == (
-        torch.bfloat16,
-        torch.float32,
-        "native",
-    )
+    assert (loaded.dtype, loaded.cache_dtype) == (torch.bfloat16, torch.float32)
+    assert loaded.kernels == "native-linear"
     assert isinstance(loaded.model.lm_head, Bf16Linear)
     reference = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     for prompt, tokens in zip(prompts(), greedy(settings, prompts()), strict=True):
@@ -67,6 +66,34 @@ def test_native_bf16_equals_float32_on_the_same_weights(family: str, monkeypatch
             torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=None, pad_token_id=0
         )
         assert tokens == expected[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_bf16_models_of_its_families_run_in_the_native_decoder(family: str) -> None:
+    loaded = load_model(config(tiny_checkpoint(family, torch.bfloat16)))
+    assert (loaded.kernels, loaded.cache_dtype) == ("native", torch.bfloat16)
+    assert loaded.memory_bytes == loaded.model.memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides"),
+    [("gemma", {}), ("llama", {"dtype": "float32"}), ("llama", {"block_size": 24})],
+)
+def test_other_models_run_through_transformers(family: str, overrides: dict[str, Any]) -> None:
+    settings = config(tiny_checkpoint(family, torch.bfloat16), **overrides)
+    told: list[str] = []
+    loaded = load_model(settings, told.append)
+    assert loaded.kernels != "native" and f"{loaded.kernels} kernels" in told[-1]
+    assert len(told) == 1 + ("dtype" not in overrides), "it says why"
+    assert all(len(tokens) == 12 for tokens in greedy(settings, prompts()))
+
+
+def test_without_a_native_library_everything_runs_through_transformers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.engine.core.model_loader.native_library", lambda: None)
+    loaded = load_model(config(tiny_checkpoint("llama", torch.bfloat16)))
+    assert loaded.kernels == "torch"
 
 
 SMALL: dict[str, Any] = {

@@ -30,13 +30,12 @@ def sequence(number: int = 1, generated: int = 0, **sampling: Any) -> Sequence:
     item = Sequence.of(AddRequest(id=number, prompt=[5, 6, 7], sampling=SamplingParams(**sampling)), 0.0)
     item.tokens += [100 + index % 2 for index in range(generated)]
     item.num_computed = len(item.tokens) - 1
-    item.block_table = list(range(8))
     return item
 
 
 def sample(sequences: list[Sequence], logits: torch.Tensor, seed: int = 0) -> list[StepResult]:
     scheduled = [ScheduledSequence(item, item.num_computed, 1) for item in sequences]
-    batch = Batch.of(scheduled, 16, torch.device("cpu"))
+    batch = Batch.of(scheduled)
     return Sampler(frozenset([EOS]), seed).sample(batch, logits)
 
 
@@ -57,7 +56,6 @@ def draws(logits: torch.Tensor, count: int, **sampling: Any) -> torch.Tensor:
         item = sequence(seed=11, **sampling)
         item.tokens = [5, 6, 7] + [0] * index  # only their number matters without penalties
         item.num_computed = len(item.tokens) - 1
-        item.block_table = list(range(1 + len(item.tokens) // 16))
         (result,) = sample([item], logits[None])
         counts[result.token] += 1
     return counts
@@ -151,7 +149,7 @@ def test_end_tokens_are_barred_until_enough_was_generated() -> None:
 def test_min_tokens_without_any_end_token_changes_nothing() -> None:
     logits = random_logits(7)
     (result,) = Sampler(frozenset()).sample(
-        Batch.of([ScheduledSequence(sequence(min_tokens=3), 2, 1)], 16, torch.device("cpu")), logits[None]
+        Batch.of([ScheduledSequence(sequence(min_tokens=3), 2, 1)]), logits[None]
     )
     assert result.token == int(logits.argmax())
 

@@ -59,7 +59,7 @@ def fresh_library() -> Iterator[None]:
 def test_without_a_compiler_there_is_no_kernel(
     fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(library, "_library_path", lambda: tmp_path / "build" / "x.so")
+    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert linear_kernel() is None
@@ -69,7 +69,7 @@ def test_without_a_compiler_there_is_no_kernel(
 def test_a_compiler_that_fails_leaves_no_kernel_and_no_file(
     fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(library, "_library_path", lambda: tmp_path / "build" / "x.so")
+    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
     monkeypatch.setenv("CXX", "false")
     assert linear_kernel() is None
     assert not (tmp_path / "build" / "x.so").exists()

@@ -1,0 +1,329 @@
+// One step of the decoder, in the order in which it runs; the functions at the end are what Python calls.
+
+#include "decoder.h"
+
+namespace {
+
+long padded(long count) { return (count + Matrix::kPanel - 1) / Matrix::kPanel * Matrix::kPanel; }
+
+// Tasks taken at a time: enough of them that threads rarely meet, and enough rounds that none waits long at the end.
+long grain(long count, int threads) { return std::max(1L, count / (threads * 8L)); }
+
+Buffer<float> copy(const float* from, long count) {
+  Buffer<float> to(padded(count));
+  std::copy(from, from + count, to.data());
+  return to;
+}
+
+// Bytes of some sums that go to a row whose last panel may be cut short.
+void store_outputs(float* row, long first, long outputs, const Floats* sums) {
+  for (long v = 0; v < Matrix::kVectors; v++, first += kLanes) {
+    if (first + kLanes <= outputs) {
+      store(row + first, sums[v]);
+    } else if (first < outputs) {
+      float whole[kLanes];
+      store(whole, sums[v]);
+      std::copy(whole, whole + outputs - first, row + first);
+    }
+  }
+}
+
+}  // namespace
+
+Decoder::Decoder(const Shape& shape, int threads)
+    : shape_(shape),
+      inverse_frequencies_(shape.inverse_frequencies, shape.inverse_frequencies + shape.head_dim / 2),
+      windows_(shape.windows, shape.windows + shape.layers),
+      layers_(shape.layers),
+      head_(shape.vocabulary, shape.hidden),
+      embedding_(shape.tied ? 0 : size_t(shape.vocabulary) * shape.hidden),
+      team_(new Team(threads)),
+      hidden_stride_(padded(shape.hidden)),
+      qkv_stride_(padded((shape.heads + 2 * shape.kv_heads) * shape.head_dim)),
+      attended_stride_(padded(shape.heads * shape.head_dim)),
+      gated_stride_(padded(shape.intermediate)) {
+  for (Layer& layer : layers_) {
+    layer.qkv = Linear((shape.heads + 2 * shape.kv_heads) * shape.head_dim, shape.hidden);
+    layer.output = Linear(shape.hidden, shape.heads * shape.head_dim);
+    layer.gate_up = Linear((shape.intermediate + kLanes - 1) / kLanes * Matrix::kPanel, shape.hidden);
+    layer.down = Linear(shape.hidden, shape.intermediate);
+  }
+}
+
+Decoder::Target Decoder::target(long layer, Part part) {
+  const long queries = shape_.heads * shape_.head_dim, keys = shape_.kv_heads * shape_.head_dim;
+  const long hidden = shape_.hidden, inner = shape_.intermediate;
+  Layer& of = layers_[part < kHead ? layer : 0];
+  switch (part) {
+    case kQuery: return {&of.qkv, queries, hidden, 0, 1};
+    case kKey: return {&of.qkv, keys, hidden, queries / kLanes, 1};
+    case kValue: return {&of.qkv, keys, hidden, (queries + keys) / kLanes, 1};
+    case kOutput: return {&of.output, hidden, queries, 0, 1};
+    // 16 outputs of the gate and the same 16 of `up` make one panel.
+    case kGate: return {&of.gate_up, inner, hidden, 0, 2};
+    case kUp: return {&of.gate_up, inner, hidden, 1, 2};
+    case kDown: return {&of.down, hidden, inner, 0, 1};
+    default: return {&head_, shape_.vocabulary, hidden, 0, 1};
+  }
+}
+
+void Decoder::set_weights(long layer, Part part, const uint16_t* weights) {
+  if (part == kEmbedding) {
+    std::copy(weights, weights + shape_.vocabulary * shape_.hidden, embedding_.data());
+    return;
+  }
+  const Target to = target(layer, part);
+  const long vectors = (to.outputs + kLanes - 1) / kLanes;
+  team_->run([&](int) {
+    team_->share(vectors, grain(vectors, team_->size()), [&](long i) {
+      const long count = std::min(kLanes, to.outputs - i * kLanes);
+      to.linear->weights.set(to.vector(i), weights + i * kLanes * to.inputs, count, to.inputs);
+    });
+  });
+}
+
+void Decoder::set_bias(long layer, Part part, const float* bias) {
+  const Target to = target(layer, part);
+  for (long i = 0; i < to.outputs; i++) to.linear->bias.data()[to.vector(i / kLanes) * kLanes + i % kLanes] = bias[i];
+}
+
+void Decoder::set_norm(long layer, Norm norm, const float* weights) {
+  Layer& of = layers_[norm == kFinalNorm ? 0 : layer];
+  switch (norm) {
+    case kInputNorm: of.input_norm = copy(weights, shape_.hidden); break;
+    case kMiddleNorm: of.middle_norm = copy(weights, shape_.hidden); break;
+    case kQueryNorm: of.query_norm = copy(weights, shape_.head_dim); break;
+    case kKeyNorm: of.key_norm = copy(weights, shape_.head_dim); break;
+    case kFinalNorm: final_norm_ = copy(weights, shape_.hidden); break;
+  }
+}
+
+void Decoder::allocate(long blocks, long block_size) {
+  const long pages = (block_size + kLanes - 1) / kLanes;
+  cache_memory_ = Buffer<uint16_t>(size_t(shape_.layers) * blocks * pages * shape_.kv_heads * 2 * kLanes * shape_.head_dim);
+  blocks_ = blocks;
+  block_size_ = block_size;
+  cache_.reset(new KeyValueCache(cache_memory_.data(), blocks, block_size, shape_.kv_heads, shape_.head_dim));
+}
+
+size_t Decoder::bytes() const {
+  size_t total = head_.weights.bytes() + embedding_.bytes();
+  for (const Layer& layer : layers_) {
+    for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) total += linear->weights.bytes();
+  }
+  return total;
+}
+
+bool Decoder::valid(const Step& step) const {
+  for (long i = 0; i < step.table_count; i++) {
+    if (step.tables[i] < 0 || step.tables[i] >= blocks_) return false;
+  }
+  for (long i = 0; i < step.wanted_count; i++) {
+    if (step.wanted[i] < 0 || step.wanted[i] >= step.count) return false;
+  }
+  for (long i = 0; i < step.count; i++) {
+    const Row& row = step.rows[i];
+    const bool placed = row.index >= 0 && row.table >= 0 && row.table + row.index / block_size_ < step.table_count;
+    const bool sees = row.prefix_end >= 0 && row.prefix_end <= row.index + 1 && row.branch_start >= row.prefix_end &&
+                      row.branch_start <= row.index + 1;
+    if (!placed || !sees || row.token < 0 || row.token >= shape_.vocabulary || row.position < 0) return false;
+  }
+  return true;
+}
+
+void Decoder::run(const Step& step, float* logits, int threads) {
+  prepare(step, threads);
+  const Row* rows = step.rows;
+  const int32_t* tables = step.tables;
+  const long count = step.count, wanted_count = step.wanted_count;
+  const long group = shape_.heads / shape_.kv_heads;
+  team_->run([&](int thread) {
+    Team& team = *team_;
+    team.share(count, 1, [&](long i) { embed(rows[i], i); });
+    for (long number = 0; number < shape_.layers; number++) {
+      const Layer& layer = layers_[number];
+      const auto normalize_rows = [&](const Buffer<float>& norm) {
+        team.share(count, grain(count, threads), [&](long i) {
+          normalize(residual_.data() + i * hidden_stride_, norm, normed_.data() + i * hidden_stride_);
+        });
+      };
+      const auto product = [&](const Linear& linear, const Buffer<Input>& x, long stride, const auto& emit) {
+        const long panels = linear.weights.panels();
+        team.share(panels, grain(panels, threads), [&](long panel) {
+          linear.weights.multiply(panel, x.data(), stride, count, [&](long row, const Floats* sums) {
+            const float* bias = linear.bias.data() + panel * Matrix::kPanel;
+            const Floats outputs[2] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
+            emit(row, panel, outputs);
+          });
+        });
+      };
+      const auto add_to_residual = [&](long row, long panel, const Floats* outputs) {
+        float* to = residual_.data() + row * hidden_stride_ + panel * Matrix::kPanel;
+        store(to, load(to) + outputs[0]);
+        store(to + kLanes, load(to + kLanes) + outputs[1]);
+      };
+
+      normalize_rows(layer.input_norm);
+      product(layer.qkv, normed_, hidden_stride_, [&](long row, long panel, const Floats* outputs) {
+        float* to = qkv_.data() + row * qkv_stride_ + panel * Matrix::kPanel;
+        store(to, outputs[0]);
+        store(to + kLanes, outputs[1]);
+      });
+      team.share(count, grain(count, threads),
+                 [&](long i) { rotate_and_cache(layer, number, rows[i], tables, i); });
+      team.share(count * shape_.kv_heads, grain(count, threads), [&](long task) {
+        const long i = task / shape_.kv_heads, head = task % shape_.kv_heads;
+        const long first = i * attended_stride_ + head * group * shape_.head_dim;
+        Attention(*cache_, tables + rows[i].table, number, head, group)
+            .attend(rows[i], windows_[number], queries_.data() + first, attended_.data() + first,
+                    scratch_[thread].data());
+      });
+      product(layer.output, attended_, attended_stride_, add_to_residual);
+      normalize_rows(layer.middle_norm);
+      product(layer.gate_up, normed_, hidden_stride_, [&](long row, long panel, const Floats* outputs) {
+        const Floats gate = outputs[0] / (broadcast(1.0f) + exponential(zeros() - outputs[0]));
+        put(gated_.data() + row * gated_stride_ + panel * kLanes, gate * outputs[1]);
+      });
+      product(layer.down, gated_, gated_stride_, add_to_residual);
+    }
+    team.share(wanted_count, 1, [&](long i) {
+      normalize(residual_.data() + step.wanted[i] * hidden_stride_, final_norm_, normed_.data() + i * hidden_stride_);
+    });
+    const long panels = wanted_count ? head_.weights.panels() : 0;
+    team.share(panels, grain(panels, threads), [&](long panel) {
+      head_.weights.multiply(panel, normed_.data(), hidden_stride_, wanted_count, [&](long row, const Floats* sums) {
+        store_outputs(logits + row * shape_.vocabulary, panel * Matrix::kPanel, shape_.vocabulary, sums);
+      });
+    });
+  });
+}
+
+void Decoder::prepare(const Step& step, int threads) {
+  const long count = step.count;
+  if (team_->size() != threads) team_.reset(new Team(threads));
+  residual_.reserve(count * hidden_stride_);
+  normed_.reserve(count * hidden_stride_);
+  qkv_.reserve(count * qkv_stride_);
+  angles_.reserve(count * shape_.head_dim);
+  queries_.reserve(count * attended_stride_);
+  attended_.reserve(count * attended_stride_);
+  gated_.reserve(count * gated_stride_);
+  long longest = 0;
+  for (long i = 0; i < count; i++) longest = std::max<long>(longest, step.rows[i].index);
+  scratch_.resize(threads);
+  for (Buffer<float>& scratch : scratch_) {
+    scratch.reserve(Attention::scratch(*cache_, longest, shape_.heads / shape_.kv_heads));
+  }
+}
+
+// The row's embedding, and the cosines and sines of its position, which all layers share.
+void Decoder::embed(const Row& row, long number) {
+  float* to = residual_.data() + number * hidden_stride_;
+  if (shape_.tied) {
+    head_.weights.get(row.token, to, shape_.hidden);
+  } else {
+    const uint16_t* from = embedding_.data() + size_t(row.token) * shape_.hidden;
+    for (long i = 0; i < shape_.hidden; i++) to[i] = from_bf16(from[i]);
+  }
+  const long half = shape_.head_dim / 2;
+  float* angles = angles_.data() + number * shape_.head_dim;
+  for (long i = 0; i < half; i++) {
+    const float angle = float(row.position) * inverse_frequencies_[i];
+    angles[i] = std::cos(angle) * shape_.rope_scale;
+    angles[half + i] = std::sin(angle) * shape_.rope_scale;
+  }
+}
+
+// Root mean square norm (Zhang and Sennrich 2019). Padding is zero, and stays so.
+void Decoder::normalize(const float* from, const Buffer<float>& weights, Input* to) const {
+  Floats squares = zeros();
+  for (long i = 0; i < hidden_stride_; i += kLanes) squares = multiply_add(load(from + i), load(from + i), squares);
+  const Floats scale = broadcast(1.0f / std::sqrt(sum(squares) / float(shape_.hidden) + shape_.norm_epsilon));
+  for (long i = 0; i < hidden_stride_; i += kLanes) put(to + i, load(from + i) * scale * load(weights.data() + i));
+}
+
+// Queries and keys turned to the row's position; queries to where attention reads them, keys and values to the cache.
+void Decoder::rotate_and_cache(const Layer& layer, long number, const Row& row, const int32_t* tables, long index) {
+  const long dim = shape_.head_dim;
+  const float* angles = angles_.data() + index * dim;
+  float* qkv = qkv_.data() + index * qkv_stride_;
+  Input* queries = queries_.data() + index * attended_stride_;
+  const float scale = 1.0f / std::sqrt(float(dim));
+  for (long head = 0; head < shape_.heads; head++) {
+    float* query = place(qkv + head * dim, layer.query_norm, angles, scale);
+    for (long i = 0; i < dim; i += kLanes) put(queries + head * dim + i, load(query + i));
+  }
+  float* keys = qkv + shape_.heads * dim;
+  for (long head = 0; head < shape_.kv_heads; head++) {
+    const float* key = place(keys + head * dim, layer.key_norm, angles, 1.0f);
+    const float* value = keys + (shape_.kv_heads + head) * dim;
+    cache_->write(number, tables + row.table, row.index, head, key, value);
+  }
+}
+
+// Normalize one head's vector where the model does, turn it by rotary position embedding (Su et al. 2021; halves are
+// paired, as in the Hugging Face checkpoints), and scale it; in place.
+float* Decoder::place(float* vector, const Buffer<float>& norm, const float* angles, float scale) const {
+  const long dim = shape_.head_dim, half = dim / 2;
+  if (!norm.empty()) {
+    Floats squares = zeros();
+    for (long i = 0; i < dim; i += kLanes) squares = multiply_add(load(vector + i), load(vector + i), squares);
+    const Floats factor = broadcast(1.0f / std::sqrt(sum(squares) / float(dim) + shape_.norm_epsilon));
+    for (long i = 0; i < dim; i += kLanes) store(vector + i, load(vector + i) * factor * load(norm.data() + i));
+  }
+  for (long i = 0; i < half; i++) {
+    const float a = vector[i], b = vector[half + i];
+    vector[i] = (a * angles[i] - b * angles[half + i]) * scale;
+    vector[half + i] = (b * angles[i] + a * angles[half + i]) * scale;
+  }
+  return vector;
+}
+
+extern "C" {
+
+// Each returns null or non-zero where memory ran out.
+
+Decoder* repartee_decoder_new(const Shape* shape, int threads) {
+  try {
+    return new Decoder(*shape, threads);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+void repartee_decoder_free(Decoder* decoder) { delete decoder; }
+
+void repartee_decoder_set_weights(Decoder* decoder, long layer, int part, const uint16_t* weights) {
+  decoder->set_weights(layer, Decoder::Part(part), weights);
+}
+
+void repartee_decoder_set_bias(Decoder* decoder, long layer, int part, const float* bias) {
+  decoder->set_bias(layer, Decoder::Part(part), bias);
+}
+
+void repartee_decoder_set_norm(Decoder* decoder, long layer, int norm, const float* weights) {
+  decoder->set_norm(layer, Decoder::Norm(norm), weights);
+}
+
+int repartee_decoder_allocate(Decoder* decoder, long blocks, long block_size) {
+  try {
+    decoder->allocate(blocks, block_size);
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+}
+
+long repartee_decoder_bytes(const Decoder* decoder) { return long(decoder->bytes()); }
+
+// 0 where it ran, 1 without memory, 2 where an index is out of its range.
+int repartee_decoder_step(Decoder* decoder, const Step* step, float* logits, int threads) {
+  if (!decoder->valid(*step)) return 2;
+  try {
+    decoder->run(*step, logits, threads);
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return 1;
+  }
+}
+}

@@ -1,0 +1,200 @@
+// Sixteen floats at a time: one register of AVX-512, two of AVX2, plain loops elsewhere.
+//
+// Everything above this file is written once for all processors. Additions are never reordered by the compiler
+// (-ffp-contract=off), and a product that is added is one fused operation on every path that has one, so a result
+// depends on the order written here alone.
+
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
+constexpr long kLanes = 16;
+
+#if defined(__AVX512F__)
+
+using Floats = __m512;
+
+inline Floats broadcast(float value) { return _mm512_set1_ps(value); }
+inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
+inline void store(float* to, Floats value) { _mm512_storeu_ps(to, value); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
+inline Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+inline Floats load_bf16(const uint16_t* from) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16));
+}
+// The even and the odd halves of 16 words, each the upper half of a float32.
+inline Floats even_bf16(const uint16_t* pairs) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(pairs), 16));
+}
+inline Floats odd_bf16(const uint16_t* pairs) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(pairs), _mm512_set1_epi32(0xffff0000)));
+}
+inline Floats round_to_integer(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats times_power_of_two(Floats a, Floats integer) { return _mm512_scalef_ps(a, integer); }
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+struct Floats {
+  __m256 low, high;
+  friend Floats operator+(Floats a, Floats b) { return {a.low + b.low, a.high + b.high}; }
+  friend Floats operator-(Floats a, Floats b) { return {a.low - b.low, a.high - b.high}; }
+  friend Floats operator*(Floats a, Floats b) { return {a.low * b.low, a.high * b.high}; }
+  friend Floats operator/(Floats a, Floats b) { return {a.low / b.low, a.high / b.high}; }
+};
+
+inline Floats broadcast(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+inline Floats load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+inline void store(float* to, Floats value) {
+  _mm256_storeu_ps(to, value.low);
+  _mm256_storeu_ps(to + 8, value.high);
+}
+inline Floats multiply_add(Floats a, Floats b, Floats c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+inline Floats maximum(Floats a, Floats b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+inline __m256 widen(__m128i halves) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+}
+inline Floats load_bf16(const uint16_t* from) {
+  return {widen(_mm_loadu_si128((const __m128i*)from)), widen(_mm_loadu_si128((const __m128i*)(from + 8)))};
+}
+inline __m256i load_words(const uint16_t* from) { return _mm256_loadu_si256((const __m256i*)from); }
+inline Floats even_bf16(const uint16_t* pairs) {
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(load_words(pairs), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(load_words(pairs + 16), 16))};
+}
+inline Floats odd_bf16(const uint16_t* pairs) {
+  const __m256i upper = _mm256_set1_epi32(0xffff0000);
+  return {_mm256_castsi256_ps(_mm256_and_si256(load_words(pairs), upper)),
+          _mm256_castsi256_ps(_mm256_and_si256(load_words(pairs + 16), upper))};
+}
+inline __m256 round_half(__m256 a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline Floats round_to_integer(Floats a) { return {round_half(a.low), round_half(a.high)}; }
+inline __m256 power_of_two(__m256 integer) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(integer), _mm256_set1_epi32(127)), 23));
+}
+inline Floats times_power_of_two(Floats a, Floats integer) {
+  return {a.low * power_of_two(integer.low), a.high * power_of_two(integer.high)};
+}
+
+#else
+
+struct Floats {
+  float lane[kLanes];
+  template <class F>
+  static Floats of(F f) {
+    Floats result;
+    for (long i = 0; i < kLanes; i++) result.lane[i] = f(i);
+    return result;
+  }
+  friend Floats operator+(Floats a, Floats b) { return of([&](long i) { return a.lane[i] + b.lane[i]; }); }
+  friend Floats operator-(Floats a, Floats b) { return of([&](long i) { return a.lane[i] - b.lane[i]; }); }
+  friend Floats operator*(Floats a, Floats b) { return of([&](long i) { return a.lane[i] * b.lane[i]; }); }
+  friend Floats operator/(Floats a, Floats b) { return of([&](long i) { return a.lane[i] / b.lane[i]; }); }
+};
+
+inline float widen(uint32_t upper) {
+  const uint32_t word = upper << 16;
+  float value;
+  std::memcpy(&value, &word, sizeof value);
+  return value;
+}
+inline Floats broadcast(float value) { return Floats::of([&](long) { return value; }); }
+inline Floats load(const float* from) { return Floats::of([&](long i) { return from[i]; }); }
+inline void store(float* to, Floats value) { std::memcpy(to, value.lane, sizeof value.lane); }
+inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
+inline Floats maximum(Floats a, Floats b) {
+  return Floats::of([&](long i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline Floats load_bf16(const uint16_t* from) { return Floats::of([&](long i) { return widen(from[i]); }); }
+inline Floats even_bf16(const uint16_t* pairs) { return Floats::of([&](long i) { return widen(pairs[2 * i]); }); }
+inline Floats odd_bf16(const uint16_t* pairs) { return Floats::of([&](long i) { return widen(pairs[2 * i + 1]); }); }
+inline Floats round_to_integer(Floats a) { return Floats::of([&](long i) { return std::nearbyint(a.lane[i]); }); }
+inline Floats times_power_of_two(Floats a, Floats integer) {
+  return Floats::of([&](long i) { return std::ldexp(a.lane[i], int(integer.lane[i])); });
+}
+
+#endif
+
+inline Floats zeros() { return broadcast(0.0f); }
+
+inline float sum(Floats v) {
+  alignas(64) float lane[kLanes];
+  store(lane, v);
+  for (long half = kLanes / 2; half > 0; half /= 2) {
+    for (long i = 0; i < half; i++) lane[i] += lane[i + half];
+  }
+  return lane[0];
+}
+
+inline float largest(Floats v) {
+  alignas(64) float lane[kLanes];
+  store(lane, v);
+  float best = lane[0];
+  for (long i = 1; i < kLanes; i++) best = lane[i] > best ? lane[i] : best;
+  return best;
+}
+
+// e to the power of `a`, to about one unit in the last place; a below -87 counts as -87, above 88 as 88.
+inline Floats exponential(Floats a) {
+  // The limit comes first: of two operands the instruction returns the second where one is NaN.
+  a = maximum(broadcast(-87.0f), a);
+  a = zeros() - maximum(broadcast(-88.0f), zeros() - a);
+  const Floats n = round_to_integer(a * broadcast(1.442695041f));
+  // The logarithm of 2 in two parts, so that the remainder is exact.
+  Floats r = multiply_add(n, broadcast(-0.693359375f), a);
+  r = multiply_add(n, broadcast(2.12194440e-4f), r);
+  // Taylor's series: the remainder is at most 0.35, so the term of degree 8 is below float32's precision.
+  Floats p = broadcast(1.0f / 5040);
+  for (const float c : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f}) {
+    p = multiply_add(p, r, broadcast(c));
+  }
+  return times_power_of_two(p, n);
+}
+
+// To the nearest bf16 number, ties to even; NaN stays NaN.
+inline uint16_t to_bf16(float value) {
+  uint32_t word;
+  std::memcpy(&word, &value, sizeof word);
+  if ((word & 0x7fffffff) > 0x7f800000) return uint16_t(word >> 16 | 0x40);
+  return uint16_t((word + 0x7fff + (word >> 16 & 1)) >> 16);
+}
+
+inline float from_bf16(uint16_t half) {
+  const uint32_t word = uint32_t(half) << 16;
+  float value;
+  std::memcpy(&value, &word, sizeof value);
+  return value;
+}
+
+// What a product takes as its left side: bf16 where the processor multiplies pairs of them, else float32.
+#ifdef __AVX512BF16__
+
+using Input = uint16_t;
+
+inline void put(Input* to, Floats value) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(value)); }
+
+// sum + pairs[lane][0] * input[0] + pairs[lane][1] * input[1], in each lane
+inline Floats add_pairs(Floats sum, const uint16_t* pairs, const Input* input) {
+  uint32_t both;
+  std::memcpy(&both, input, sizeof both);
+  return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_loadu_si512(pairs), (__m512bh)_mm512_set1_epi32(int(both)));
+}
+
+#else
+
+using Input = float;
+
+inline void put(Input* to, Floats value) { store(to, value); }
+
+inline Floats add_pairs(Floats sum, const uint16_t* pairs, const Input* input) {
+  sum = multiply_add(even_bf16(pairs), broadcast(input[0]), sum);
+  return multiply_add(odd_bf16(pairs), broadcast(input[1]), sum);
+}
+
+#endif

@@ -1,0 +1,115 @@
+// Team: a few threads that run one function together, share its loops and wait for each other.
+//
+// A step is one call of `run`; within it there are hundreds of loops, each ended by a barrier. Waiting threads spin for
+// some microseconds, because most waits are that short, and then give their core away, because on a shared machine the
+// thread that they wait for may need it. Between steps they sleep.
+
+#pragma once
+
+#include <sched.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+inline void relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
+
+class Team {
+ public:
+  explicit Team(int size) : size_(size) {
+    for (int number = 1; number < size; number++) workers_.emplace_back([this, number] { work(number); });
+  }
+
+  ~Team() {
+    wake(nullptr);
+    for (std::thread& worker : workers_) worker.join();
+  }
+
+  int size() const { return size_; }
+
+  // Run `part(number)` on every thread of the team, on the caller as number 0; returns when all have.
+  void run(const std::function<void(int)>& part) {
+    if (size_ > 1) wake(&part);
+    part(0);
+    barrier();
+  }
+
+  // Within `run`, called by every thread alike: `body(i)` once for each i below `count`, then a barrier.
+  // Threads take `grain` of them at a time, so one that is held up leaves the rest to the others.
+  template <class Body>
+  void share(long count, long grain, const Body& body) {
+    if (size_ == 1) {
+      for (long i = 0; i < count; i++) body(i);
+      return;
+    }
+    for (;;) {
+      const long first = next_.fetch_add(grain, std::memory_order_relaxed);
+      if (first >= count) break;
+      const long last = first + grain < count ? first + grain : count;
+      for (long i = first; i < last; i++) body(i);
+    }
+    barrier();
+  }
+
+ private:
+  static constexpr int kSpins = 1000;
+
+  void barrier() {
+    if (size_ == 1) return;
+    const unsigned mine = barrier_.load(std::memory_order_relaxed);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      next_.store(0, std::memory_order_relaxed);
+      barrier_.store(mine + 1, std::memory_order_release);
+      return;
+    }
+    for (int spins = 0; barrier_.load(std::memory_order_acquire) == mine; spins++) {
+      if (spins < kSpins) {
+        relax();
+      } else {
+        sched_yield();
+      }
+    }
+  }
+
+  void wake(const std::function<void(int)>* part) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      part_ = part;
+      call_.fetch_add(1, std::memory_order_release);
+    }
+    changed_.notify_all();
+  }
+
+  void work(int number) {
+    for (unsigned seen = 0;; seen++) {
+      for (int spins = 0; spins < kSpins && call_.load(std::memory_order_acquire) == seen; spins++) relax();
+      const std::function<void(int)>* part;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        changed_.wait(lock, [&] { return call_.load(std::memory_order_relaxed) != seen; });
+        part = part_;
+      }
+      if (part == nullptr) return;
+      (*part)(number);
+      barrier();
+    }
+  }
+
+  const int size_;
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::atomic<unsigned> call_{0};
+  const std::function<void(int)>* part_ = nullptr;
+  alignas(64) std::atomic<long> next_{0};
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<unsigned> barrier_{0};
+};
