@@ -10,6 +10,7 @@ logger = logging.getLogger(__name__)
 
 _PHASES = {
     "import": "imported PyTorch and transformers",
+    "kernels": "built or found the CPU kernels",
     "load": "loaded the model",
     "cache": "allocated the KV cache",
     "warmup": "warmed up",
@@ -54,7 +55,7 @@ def show_banner(settings: Settings, info: Ready, port: int) -> None:
     capacity = info.num_blocks * info.block_size
     lines = {
         "model": f"{settings.served_name} ({info.parameters / 1e6:.1f} M parameters)",
-        "device": f"{info.device}, {info.dtype}, quantization {info.quantization}",
+        "device": f"{info.device}, {info.dtype}, quantization {info.quantization}, {info.kernels} kernels",
         "memory": f"{info.memory_bytes / 2**20:,.0f} MiB of weights",
         "KV cache": f"{capacity:,} tokens, at most {info.max_model_len:,} a sequence",
         "API": f"{url}/v1/chat/completions",
@@ -66,4 +67,6 @@ def show_banner(settings: Settings, info: Ready, port: int) -> None:
     print("\nRepartee is ready\n", file=sys.stderr)
     for name, value in lines.items():
         print(f"  {name:<10}{value}", file=sys.stderr)
+    for reason in info.reasons:
+        print(f"  {'':<10}{reason}", file=sys.stderr)
     print("\nCtrl-C ends it; open streams are finished first.\n", file=sys.stderr, flush=True)

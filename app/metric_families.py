@@ -237,7 +237,7 @@ class MetricFamilies:
         self._build = Gauge(
             "repartee_build_info",
             "Always 1; the labels say what runs.",
-            ["version", "python", "torch", "model", "backend", "dtype", "quantization", "attention"],
+            ["version", "python", "torch", "model", "backend", "dtype", "quantization", "kernels"],
             registry=self.registry,
         )
         self._cache = Gauge(

@@ -41,10 +41,10 @@ class Metrics(MetricFamilies):
             info.device,
             info.dtype,
             info.quantization,
-            info.attention,
+            info.kernels,
         ).set(1)
         self._cache.clear()
-        self._cache.labels(str(info.block_size), str(info.num_blocks), info.dtype).set(1)
+        self._cache.labels(str(info.block_size), str(info.num_blocks), info.cache_dtype).set(1)
 
     def set_ready(self, ready: bool) -> None:
         """Whether the service can serve."""

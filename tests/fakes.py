@@ -75,11 +75,11 @@ class FakeEngine:
         """What a small model would tell; None while starting."""
         if self.state is EngineState.STARTING:
             return None
-        values = dict.fromkeys(("model", "device", "dtype", "quantization", "attention", "torch"), "fake")
-        if "kernels" in Ready.__struct_fields__:
-            values["kernels"] = "fake"
+        names = ("model", "device", "dtype", "quantization", "cache_dtype", "kernels", "torch")
+        values = dict.fromkeys(names, "fake")
         return Ready(
             **values,
+            reasons=[],
             max_model_len=self.max_model_len,
             vocab_size=self.vocab_size,
             eos_token_ids=[2],

@@ -176,7 +176,7 @@ class StepOutputs(msgspec.Struct, frozen=True, tag="step"):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """A loading phase (`import`, `load`, `cache`, `warmup`) ended after so many seconds."""
+    """A loading phase (`import`, `kernels`, `load`, `cache`, `warmup`) ended after so many seconds."""
 
     phase: str
     seconds: float
@@ -189,9 +189,11 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     device: str
     dtype: str
     quantization: str
-    attention: str
+    cache_dtype: str
     kernels: str
-    """`native` (our C++), `torch` or `bitsandbytes`: who multiplies the weights."""
+    """Who computes: `native` (whole steps), `native-linear` (products alone), `torch` or `bitsandbytes`."""
+    reasons: list[str]
+    """Why this weight format and these kernels, for the operator."""
     max_model_len: int
     vocab_size: int
     eos_token_ids: list[int]

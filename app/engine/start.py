@@ -8,11 +8,11 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from app.engine.config import EngineConfig
-from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.memory import give_back
-from app.engine.core.model_loader import LoadedModel, load_model
+from app.engine.core.model_loader import LoadedModel, choose_device, load_model
 from app.engine.messages import AddRequest, FinishReason, FromEngine, Progress, Ready, SamplingParams
+from app.engine.native.library import native_library
 from app.errors import ReparteeError
 
 T = TypeVar("T")
@@ -32,6 +32,8 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
     """
     transformers_logging.disable_progress_bar()  # the phases are reported through `send`
     try:
+        if choose_device(config.device).type == "cpu":
+            _timed("kernels", send, native_library)
         loaded = _timed("load", send, lambda: load_model(config))
         torch.set_num_threads(choose_threads(config.threads, loaded))
         core = _timed("cache", send, lambda: EngineCore(loaded, config))
@@ -87,10 +89,11 @@ def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> Ready
     return Ready(
         model=config.model,
         device=str(loaded.device),
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        dtype=_name(loaded.dtype),
         quantization=loaded.quantization,
-        attention=ATTENTION,
+        cache_dtype=_name(loaded.cache_dtype),
         kernels=loaded.kernels,
+        reasons=loaded.reasons,
         max_model_len=loaded.max_model_len,
         vocab_size=loaded.vocab_size,
         eos_token_ids=sorted(loaded.eos_token_ids),
@@ -100,3 +103,7 @@ def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> Ready
         memory_bytes=loaded.memory_bytes,
         torch=str(torch.__version__),
     )
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

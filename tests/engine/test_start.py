@@ -61,7 +61,8 @@ def test_threads_that_are_set_are_taken() -> None:
 def test_the_phases_are_reported_and_the_warm_up_leaves_nothing() -> None:
     sent: list[FromEngine] = []
     core, ready = start_core(configuration(), sent.append)
-    assert [message.phase for message in sent if isinstance(message, Progress)] == ["load", "cache", "warmup"]
+    phases = [message.phase for message in sent if isinstance(message, Progress)]
+    assert phases == ["kernels", "load", "cache", "warmup"]
     assert (ready.vocab_size, ready.max_model_len, ready.eos_token_ids) == (VOCABULARY, 256, [2])
     assert ready.num_blocks * ready.block_size == 1024
     assert not core.has_work and core.scheduler.blocks.num_used == 0

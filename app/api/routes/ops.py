@@ -78,7 +78,7 @@ async def version(request: Request) -> dict[str, Any]:
         "quantization": info.quantization if info else None,
         "device": info.device if info else None,
         "dtype": info.dtype if info else None,
-        "attention": info.attention if info else None,
+        "kernels": info.kernels if info else None,
         "torch": info.torch if info else None,
         "max_model_len": info.max_model_len if info else None,
         "parameters": info.parameters if info else None,

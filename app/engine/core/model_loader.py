@@ -1,7 +1,6 @@
 """Loads an AutoModelForCausalLM: safetensors only, no remote code, on the chosen device, dtype and weight format."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ class LoadedModel:
         dtype: of the weights (before quantization).
         cache_dtype: of the KV cache.
         kernels: who computes: `native` for whole steps, `native-linear` for products alone, `torch`, `bitsandbytes`.
+        reasons: why this weight format and these kernels, for the operator.
         kv_shapes: (kv_heads, head_dim) of each layer.
         max_model_len: longest sequence in tokens.
     """
@@ -42,6 +42,7 @@ class LoadedModel:
     cache_dtype: torch.dtype
     quantization: str
     kernels: str
+    reasons: list[str]
     kv_shapes: list[tuple[int, int]]
     max_model_len: int
     vocab_size: int
@@ -50,16 +51,13 @@ class LoadedModel:
     memory_bytes: int
 
 
-def load_model(config: EngineConfig, report: Callable[[str], None] = lambda message: None) -> LoadedModel:
+def load_model(config: EngineConfig) -> LoadedModel:
     """Load the model that `config` names.
-
-    Args:
-        report: told, in a sentence, what was chosen and why.
 
     Raises:
         ModelLoadError: no such model, a broken or unsafe checkpoint, or a device that is not there.
     """
-    device = _device(config.device)
+    device = choose_device(config.device)
     try:
         hf_config = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
         text_config = hf_config.get_text_config(decoder=True)
@@ -84,13 +82,14 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
     if quantization != "none":
         avoid_unfit_kernels(model)
         leave_checkpoint(model)
-    facts = LoadedModel(
+    loaded = LoadedModel(
         model=model,
         device=device,
         dtype=stored,
         cache_dtype=stored,
         quantization=quantization,
         kernels="torch" if quantization == "none" else "bitsandbytes",
+        reasons=[f"{quantization} weights: {reason}"],
         kv_shapes=_kv_shapes(model),
         max_model_len=_max_model_len(config.max_model_len, text_config),
         vocab_size=text_config.vocab_size,
@@ -98,26 +97,32 @@ def load_model(config: EngineConfig, report: Callable[[str], None] = lambda mess
         parameters=parameters or sum(parameter.numel() for parameter in model.parameters()),
         memory_bytes=model.get_memory_footprint(),
     )
-    loaded = _with_native_kernels(facts, config.block_size, report)
-    report(f"{quantization} weights in {stored} on {device.type} ({reason}), {loaded.kernels} kernels")
-    return loaded
+    return _with_native_kernels(loaded, config.block_size) if device.type == "cpu" else loaded
 
 
-def _with_native_kernels(loaded: LoadedModel, block_size: int, report: Callable[[str], None]) -> LoadedModel:
+def _with_native_kernels(loaded: LoadedModel, block_size: int) -> LoadedModel:
     """The same model in the native decoder, or with native linear layers, where that is possible and of use."""
-    plain = loaded.quantization == "none" and loaded.dtype is torch.bfloat16
-    if loaded.device.type != "cpu" or not plain or native_library() is None:
-        return loaded
-    unfit = unfit_for_native(loaded.model, block_size)
+    unfit = _unfit_for_native(loaded, block_size)
     if unfit is None:
         decoder = NativeDecoder(loaded.model)
         return replace(loaded, model=decoder, kernels="native", memory_bytes=decoder.memory_bytes)
-    report(f"not in the native decoder: {unfit}")
     kernel = linear_kernel()
-    if _multiplies_bf16() or kernel is None:
-        return loaded
-    use_bf16_linears(loaded.model, kernel)
-    return replace(loaded, cache_dtype=torch.float32, kernels="native-linear")
+    plain = loaded.quantization == "none" and loaded.dtype is torch.bfloat16
+    if plain and not _multiplies_bf16() and kernel is not None:
+        use_bf16_linears(loaded.model, kernel)
+        loaded = replace(loaded, cache_dtype=torch.float32, kernels="native-linear")
+    return replace(loaded, reasons=[*loaded.reasons, f"{loaded.kernels} kernels: {unfit}"])
+
+
+def _unfit_for_native(loaded: LoadedModel, block_size: int) -> str | None:
+    """Why the native decoder cannot run a model that was loaded on the CPU; None where it can."""
+    if loaded.quantization != "none":
+        return "the native decoder does not know bitsandbytes' formats"
+    if loaded.dtype is not torch.bfloat16:
+        return "the native decoder computes in bfloat16"
+    if native_library() is None:
+        return "there is no native library; the log says why"
+    return unfit_for_native(loaded.model, block_size)
 
 
 def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch.dtype:
@@ -137,7 +142,12 @@ def _multiplies_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _device(requested: str) -> torch.device:
+def choose_device(requested: str) -> torch.device:
+    """Resolve `auto`: CUDA where there is one.
+
+    Raises:
+        ModelLoadError: CUDA is asked for and not there.
+    """
     if requested == "cuda" and not torch.cuda.is_available():
         raise ModelLoadError("REPARTEE_DEVICE is cuda, but PyTorch sees no CUDA device.")
     if requested == "auto":

@@ -119,7 +119,7 @@ bool Decoder::valid(const Step& step) const {
     if (step.tables[i] < 0 || step.tables[i] >= blocks_) return false;
   }
   for (long i = 0; i < step.wanted_count; i++) {
-    if (step.wanted[i] < 0 || step.wanted[i] >= step.count) return false;
+    if (step.wanted[i] < (i ? step.wanted[i - 1] + 1 : 0) || step.wanted[i] >= step.count) return false;
   }
   for (long i = 0; i < step.count; i++) {
     const Row& row = step.rows[i];
@@ -135,10 +135,10 @@ void Decoder::run(const Step& step, float* logits, int threads) {
   prepare(step, threads);
   const Row* rows = step.rows;
   const int32_t* tables = step.tables;
-  const long count = step.count, wanted_count = step.wanted_count;
   const long group = shape_.heads / shape_.kv_heads;
   team_->run([&](int thread) {
     Team& team = *team_;
+    long count = step.count;
     team.share(count, 1, [&](long i) { embed(rows[i], i); });
     for (long number = 0; number < shape_.layers; number++) {
       const Layer& layer = layers_[number];
@@ -178,6 +178,10 @@ void Decoder::run(const Step& step, float* logits, int threads) {
             .attend(rows[i], windows_[number], queries_.data() + first, attended_.data() + first,
                     scratch_[thread].data());
       });
+      if (number + 1 == shape_.layers && count != step.wanted_count) {
+        team.share(1, 1, [&](long) { keep(step); });
+        count = step.wanted_count;
+      }
       product(layer.output, attended_, attended_stride_, add_to_residual);
       normalize_rows(layer.middle_norm);
       product(layer.gate_up, normed_, hidden_stride_, [&](long row, long panel, const Floats* outputs) {
@@ -186,12 +190,12 @@ void Decoder::run(const Step& step, float* logits, int threads) {
       });
       product(layer.down, gated_, gated_stride_, add_to_residual);
     }
-    team.share(wanted_count, 1, [&](long i) {
-      normalize(residual_.data() + step.wanted[i] * hidden_stride_, final_norm_, normed_.data() + i * hidden_stride_);
+    team.share(count, 1, [&](long i) {
+      normalize(residual_.data() + i * hidden_stride_, final_norm_, normed_.data() + i * hidden_stride_);
     });
-    const long panels = wanted_count ? head_.weights.panels() : 0;
+    const long panels = count ? head_.weights.panels() : 0;
     team.share(panels, grain(panels, threads), [&](long panel) {
-      head_.weights.multiply(panel, normed_.data(), hidden_stride_, wanted_count, [&](long row, const Floats* sums) {
+      head_.weights.multiply(panel, normed_.data(), hidden_stride_, count, [&](long row, const Floats* sums) {
         store_outputs(logits + row * shape_.vocabulary, panel * Matrix::kPanel, shape_.vocabulary, sums);
       });
     });
@@ -231,6 +235,15 @@ void Decoder::embed(const Row& row, long number) {
     const float angle = float(row.position) * inverse_frequencies_[i];
     angles[i] = std::cos(angle) * shape_.rope_scale;
     angles[half + i] = std::sin(angle) * shape_.rope_scale;
+  }
+}
+
+// After the last layer's K and V are written, only the wanted rows have anything left to do: they become the first ones.
+void Decoder::keep(const Step& step) {
+  for (long i = 0; i < step.wanted_count; i++) {
+    const long from = step.wanted[i];
+    std::copy_n(residual_.data() + from * hidden_stride_, hidden_stride_, residual_.data() + i * hidden_stride_);
+    std::copy_n(attended_.data() + from * attended_stride_, attended_stride_, attended_.data() + i * attended_stride_);
   }
 }
 

@@ -34,12 +34,12 @@ struct Layer {
   Buffer<float> input_norm, middle_norm, query_norm, key_norm;
 };
 
-// A batch: its rows, the block numbers of their sequences, and the rows whose logits are wanted.
+// A batch: its rows, the block numbers of their sequences, and, ascending, the rows whose logits are wanted.
 struct Step {
   const Row* rows;
   const int32_t* tables;
   const int32_t* wanted;
-  int64_t count, table_count, wanted_count;
+  int64_t count, table_count, wanted_count;  // of each
 };
 
 class Decoder {
@@ -79,6 +79,7 @@ class Decoder {
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
   void embed(const Row& row, long number);
+  void keep(const Step& step);
   void normalize(const float* from, const Buffer<float>& weights, Input* to) const;
   void rotate_and_cache(const Layer& layer, long number, const Row& row, const int32_t* tables, long index);
   float* place(float* vector, const Buffer<float>& norm, const float* angles, float scale) const;
