@@ -13,19 +13,16 @@ COPY requirements/runtime.txt requirements/torch.txt requirements/
 # hadolint ignore=SC2086
 RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements/runtime.txt \
     && /opt/venv/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} ${TORCH}
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends g++
 COPY app app
-RUN /opt/venv/bin/python -m compileall -q app
+RUN /opt/venv/bin/python -m compileall -q app && /opt/venv/bin/python -m app.engine.native.library
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="repartee" \
       org.opencontainers.image.description="Low-latency LLM inference service" \
       org.opencontainers.image.licenses="Apache-2.0"
-# The engine compiles its CPU kernel for the processor it finds, so the compiler belongs to the service.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ \
-    && rm -rf /var/lib/apt/lists/* \
-    && install -d -o 10001 -g 10001 /cache
+RUN install -d -o 10001 -g 10001 /cache
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HF_HOME=/cache \

@@ -111,3 +111,18 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     return library
+
+
+def build_all() -> None:
+    """Build the library for every instruction set, for an image that will run on other machines and has no compiler.
+
+    Raises:
+        OSError: there is no compiler.
+        subprocess.CalledProcessError: it failed.
+    """
+    for name in INSTRUCTION_SETS:
+        _build(_library_path(name), name)
+
+
+if __name__ == "__main__":
+    build_all()
