@@ -80,7 +80,10 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Computing type of the model."
     )
-    quantization: Literal["auto", "none", "bnb-nf4", "bnb-int8"] = Field("auto", description="Weight format.")
+    quantization: Literal["auto", "none", "int8", "int4", "bnb-nf4", "bnb-int8"] = Field(
+        "auto",
+        description="Weight format; `auto`: `int8` on a CPU for the families that the native decoder runs.",
+    )
     max_model_len: int = Field(0, ge=0, description="Longest sequence in tokens; 0: the model's own limit.")
     kv_cache_tokens: int = Field(0, ge=0, description="KV cache capacity in tokens; 0: sized from memory.")
     kv_cache_memory_ratio: float = Field(

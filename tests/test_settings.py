@@ -34,7 +34,7 @@ def test_a_variable_like_no_other_is_refused_without_a_guess(monkeypatch: pytest
         ("PORT", "65536"),
         ("PORT", "http"),
         ("DEVICE", "tpu"),
-        ("QUANTIZATION", "int4"),
+        ("QUANTIZATION", "int3"),
         ("KV_CACHE_MEMORY_RATIO", "1.0"),
         ("BLOCK_SIZE", "0"),
         ("MAX_BATCH_TOKENS", "8"),

@@ -10,7 +10,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         model: local directory or hub id of an `AutoModelForCausalLM`.
         device: `auto`, `cpu` or `cuda`.
         dtype: `auto`, `float32`, `bfloat16` or `float16`.
-        quantization: `auto`, `none`, `bnb-nf4` or `bnb-int8`.
+        quantization: `auto`, `none`, `int8`, `int4`, `bnb-nf4` or `bnb-int8`.
         max_model_len: longest sequence in tokens; 0 takes the model's own limit.
         block_size: tokens in one block of the KV cache.
         kv_cache_tokens: capacity of the KV cache in tokens; 0 sizes it from `kv_cache_memory_ratio`.

@@ -36,6 +36,7 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
             _timed("kernels", send, native_library)
         loaded = _timed("load", send, lambda: load_model(config))
         torch.set_num_threads(choose_threads(config.threads, loaded))
+        give_back()  # loading leaves up to twice the model behind, which the cache could use
         core = _timed("cache", send, lambda: EngineCore(loaded, config))
     except ReparteeError as error:
         raise StartFailure(error.message) from error
@@ -46,7 +47,7 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
         ) from error
     if config.warmup:
         _timed("warmup", send, lambda: warm_up(core, loaded, config))
-    give_back()  # loading and the first pass (which packs quantized weights) leave several times the model behind
+    give_back()  # the first pass packs bitsandbytes' weights and leaves the unpacked ones behind
     return core, _ready(core, loaded, config)
 
 

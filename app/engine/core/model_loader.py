@@ -13,10 +13,12 @@ from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.memory import free_memory, leave_checkpoint
 from app.engine.core.quantization import avoid_unfit_kernels, choose_quantization, quantization_arguments
-from app.engine.native.decoder import NativeDecoder, unfit_for_native
+from app.engine.native.decoder import NativeDecoder, UnfitModel, WeightFormat, unfit_for_native
 from app.engine.native.library import native_library
 from app.engine.native.linear import linear_kernel, use_bf16_linears
 from app.errors import ReparteeError
+
+_NATIVE_WEIGHTS = {"none": WeightFormat.BF16, "int8": WeightFormat.INT8, "int4": WeightFormat.INT4}
 
 
 class ModelLoadError(ReparteeError):
@@ -63,8 +65,9 @@ def load_model(config: EngineConfig) -> LoadedModel:
         text_config = hf_config.get_text_config(decoder=True)
         stored = choose_dtype(config.dtype, device, getattr(text_config, "dtype", None))
         parameters = _count_parameters(config.model)
+        unfit = _unfit_for_native(config, text_config, device)
         quantization, reason = choose_quantization(
-            config.quantization, device, parameters * stored.itemsize, free_memory(device)
+            config.quantization, device, parameters * stored.itemsize, free_memory(device), unfit
         )
         model = AutoModelForCausalLM.from_pretrained(
             config.model,
@@ -79,7 +82,7 @@ def load_model(config: EngineConfig) -> LoadedModel:
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"Cannot load the model {config.model}: {error}") from error
     model.eval().requires_grad_(False)
-    if quantization != "none":
+    if quantization.startswith("bnb"):
         avoid_unfit_kernels(model)
         leave_checkpoint(model)
     loaded = LoadedModel(
@@ -88,7 +91,7 @@ def load_model(config: EngineConfig) -> LoadedModel:
         dtype=stored,
         cache_dtype=stored,
         quantization=quantization,
-        kernels="torch" if quantization == "none" else "bitsandbytes",
+        kernels="bitsandbytes" if quantization.startswith("bnb") else "torch",
         reasons=[f"{quantization} weights: {reason}"],
         kv_shapes=_kv_shapes(model),
         max_model_len=_max_model_len(config.max_model_len, text_config),
@@ -97,32 +100,48 @@ def load_model(config: EngineConfig) -> LoadedModel:
         parameters=parameters or sum(parameter.numel() for parameter in model.parameters()),
         memory_bytes=model.get_memory_footprint(),
     )
-    return _with_native_kernels(loaded, config.block_size) if device.type == "cpu" else loaded
+    return _with_native_kernels(loaded, unfit) if device.type == "cpu" else loaded
 
 
-def _with_native_kernels(loaded: LoadedModel, block_size: int) -> LoadedModel:
+def _with_native_kernels(loaded: LoadedModel, unfit: str | None) -> LoadedModel:
     """The same model in the native decoder, or with native linear layers, where that is possible and of use."""
-    unfit = _unfit_for_native(loaded, block_size)
+    weights = _NATIVE_WEIGHTS.get(loaded.quantization)
+    if weights is None:
+        return _because(loaded, "the native decoder does not know bitsandbytes' formats")
+    if weights is WeightFormat.BF16 and loaded.dtype is not torch.bfloat16:
+        return _because(loaded, "the native decoder does not compute in float32 or float16")
     if unfit is None:
-        decoder = NativeDecoder(loaded.model)
-        return replace(loaded, model=decoder, kernels="native", memory_bytes=decoder.memory_bytes)
+        try:
+            decoder = NativeDecoder(loaded.model, weights)
+        except UnfitModel as error:
+            if weights is not WeightFormat.BF16:
+                raise ModelLoadError(f"{error}. Set REPARTEE_QUANTIZATION=none.") from error
+            unfit = str(error)
+        else:
+            loaded = replace(loaded, model=decoder, kernels="native", memory_bytes=decoder.memory_bytes)
+            return _because(
+                replace(loaded, cache_dtype=torch.bfloat16), "the native decoder knows this family"
+            )
     kernel = linear_kernel()
-    plain = loaded.quantization == "none" and loaded.dtype is torch.bfloat16
-    if plain and not _multiplies_bf16() and kernel is not None:
+    if loaded.dtype is torch.bfloat16 and not _multiplies_bf16() and kernel is not None:
         use_bf16_linears(loaded.model, kernel)
         loaded = replace(loaded, cache_dtype=torch.float32, kernels="native-linear")
-    return replace(loaded, reasons=[*loaded.reasons, f"{loaded.kernels} kernels: {unfit}"])
+    return _because(loaded, unfit)
 
 
-def _unfit_for_native(loaded: LoadedModel, block_size: int) -> str | None:
-    """Why the native decoder cannot run a model that was loaded on the CPU; None where it can."""
-    if loaded.quantization != "none":
-        return "the native decoder does not know bitsandbytes' formats"
-    if loaded.dtype is not torch.bfloat16:
-        return "the native decoder computes in bfloat16"
+def _because(loaded: LoadedModel, reason: str) -> LoadedModel:
+    return replace(loaded, reasons=[*loaded.reasons, f"{loaded.kernels} kernels: {reason}"])
+
+
+def _unfit_for_native(config: EngineConfig, text_config: Any, device: torch.device) -> str | None:
+    """Why the native decoder will not run the model; None where, by its configuration, it can."""
+    if device.type != "cpu":
+        return "the native decoder runs on the CPU"
+    if config.dtype not in ("auto", "bfloat16"):
+        return f"REPARTEE_DTYPE is {config.dtype}"
     if native_library() is None:
         return "there is no native library; the log says why"
-    return unfit_for_native(loaded.model, block_size)
+    return unfit_for_native(text_config, config.block_size)
 
 
 def choose_dtype(requested: str, device: torch.device, checkpoint: Any) -> torch.dtype:

@@ -4,7 +4,10 @@ import ctypes
 import hashlib
 import logging
 import os
+import platform
+import shlex
 import shutil
+import stat
 import subprocess
 import tempfile
 from functools import cache
@@ -16,11 +19,20 @@ import torch
 logger = logging.getLogger(__name__)
 
 _SOURCES = Path(__file__).with_name("src")
-_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fopenmp", "-pthread", "-ffp-contract=off", "-Wno-psabi"]
-_AVX512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl"]
+_FLAGS = [
+    "-O3",
+    "-std=c++17",
+    "-fPIC",
+    "-fopenmp",
+    "-pthread",
+    "-fno-fast-math",
+    "-ffp-contract=off",
+    "-Wno-psabi",
+]
+_AVX512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
 INSTRUCTION_SETS: dict[str, list[str]] = {
     "avx512-bf16": ["avx2", "fma", *_AVX512, "avx512bf16"],
-    "avx512": ["avx2", "fma", *_AVX512],
+    "avx512-vnni": ["avx2", "fma", *_AVX512],
     "avx2": ["avx2", "fma"],
     "portable": [],
 }
@@ -36,17 +48,20 @@ def supported_sets() -> list[str]:
 
 @cache
 def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
-    """The library for an instruction set, by default the best; None, with a log line, where it cannot be built."""
-    name = instruction_set or supported_sets()[0]
-    try:
-        path = _library_path(name)
-        if not path.exists():
-            _build(path, name)
-        _share_openmp()
-        return _declared(ctypes.CDLL(str(path)))
-    except (OSError, subprocess.CalledProcessError) as error:
-        logger.warning("no native kernels, PyTorch's are used instead: %s", error)
-        return None
+    """The library for an instruction set, by default for the best one that can be built; None where there is none.
+
+    A set that cannot be built (no compiler, or one that is older than the processor) leaves a log line.
+    """
+    for name in [instruction_set] if instruction_set else supported_sets():
+        try:
+            path = _library_path(name)
+            if not path.exists():
+                _build(path, name)
+            _share_openmp()
+            return _declared(ctypes.CDLL(str(path)))
+        except (OSError, subprocess.CalledProcessError) as error:
+            logger.warning("no native library for %s: %s", name, error)
+    return None
 
 
 def _processor_flags() -> str:
@@ -64,7 +79,20 @@ def _library_path(name: str) -> Path:
     file, beside = f"{name}-{key}.so", _SOURCES.parent / "build"
     if os.access(beside if beside.exists() else _SOURCES.parent, os.W_OK) or (beside / file).exists():
         return beside / file
-    return Path(tempfile.gettempdir()) / f"repartee-native-{os.getuid()}" / file
+    return _own_directory(Path(tempfile.gettempdir()) / f"repartee-native-{os.getuid()}") / file
+
+
+def _own_directory(path: Path) -> Path:
+    """`path`, made if it is not there. What lies in it is run as code, so nobody else may write there.
+
+    Raises:
+        OSError: it is somebody else's.
+    """
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise OSError(f"{path} is not this user's own directory")
+    return path
 
 
 def _flags(name: str) -> list[str]:
@@ -72,18 +100,18 @@ def _flags(name: str) -> list[str]:
 
 
 def _build(path: Path, name: str) -> None:
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or ""]
+    if not compiler[0]:
         raise OSError("no C++ compiler was found")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         objects = []
         for source in sorted(_SOURCES.glob("*.cpp")):
             objects.append(str(Path(directory) / f"{source.stem}.o"))
-            subprocess.run([compiler, *_flags(name), "-c", str(source), "-o", objects[-1]], check=True)
+            subprocess.run([*compiler, *_flags(name), "-c", str(source), "-o", objects[-1]], check=True)
         # Linked without -fopenmp: the OpenMP calls go to PyTorch's own runtime, see _share_openmp.
         linked = Path(directory) / "native.so"
-        subprocess.run([compiler, "-shared", "-pthread", *objects, "-o", str(linked)], check=True)
+        subprocess.run([*compiler, "-shared", "-pthread", *objects, "-o", str(linked)], check=True)
         linked.replace(path)
 
 
@@ -98,11 +126,12 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     pointer, number, small = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
     functions: dict[str, tuple[Any, list[Any]]] = {
         "repartee_linear_bf16": (None, [*[pointer] * 4, *[number] * 3, small]),
-        "repartee_decoder_new": (pointer, [pointer, small]),
+        "repartee_decoder_new": (small, [pointer, small, pointer]),
         "repartee_decoder_free": (None, [pointer]),
-        "repartee_decoder_set_weights": (None, [pointer, number, small, pointer]),
-        "repartee_decoder_set_bias": (None, [pointer, number, small, pointer]),
-        "repartee_decoder_set_norm": (None, [pointer, number, small, pointer]),
+        "repartee_decoder_set_bf16": (small, [pointer, number, small, pointer]),
+        "repartee_decoder_set_float32": (small, [pointer, number, small, pointer]),
+        "repartee_decoder_set_bias": (small, [pointer, number, small, pointer]),
+        "repartee_decoder_set_norm": (small, [pointer, number, small, pointer]),
         "repartee_decoder_allocate": (small, [pointer, number, number]),
         "repartee_decoder_bytes": (number, [pointer]),
         "repartee_decoder_step": (small, [pointer, pointer, pointer, small]),
@@ -120,8 +149,9 @@ def build_all() -> None:
         OSError: there is no compiler.
         subprocess.CalledProcessError: it failed.
     """
-    for name in INSTRUCTION_SETS:
-        _build(_library_path(name), name)
+    for name, extensions in INSTRUCTION_SETS.items():
+        if not extensions or platform.machine() in ("x86_64", "AMD64"):
+            _build(_library_path(name), name)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from transformers import (
 from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import ModelLoadError, load_model
-from app.engine.core.model_runner import OutOfMemory
+from app.engine.core.model_runner import OutOfMemory, make_runner
 from app.engine.messages import AddRequest, SamplingParams
 from app.engine.native.linear import Bf16Linear
 from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
@@ -68,18 +68,38 @@ def test_native_linears_equal_float32_on_the_same_weights(
         assert tokens == expected[0, len(prompt) :].tolist()
 
 
+@pytest.mark.parametrize(("quantization", "chosen"), [("auto", "int8"), ("none", "none"), ("int4", "int4")])
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
-def test_bf16_models_of_its_families_run_in_the_native_decoder(family: str) -> None:
-    loaded = load_model(config(tiny_checkpoint(family, torch.bfloat16)))
-    assert (loaded.kernels, loaded.cache_dtype) == ("native", torch.bfloat16)
+def test_models_of_its_families_run_in_the_native_decoder(
+    family: str, quantization: str, chosen: str
+) -> None:
+    loaded = load_model(config(tiny_checkpoint(family, torch.bfloat16), quantization=quantization))
+    assert (loaded.kernels, loaded.quantization, loaded.cache_dtype) == ("native", chosen, torch.bfloat16)
     assert loaded.memory_bytes == loaded.model.memory_bytes
+
+
+def test_a_float32_checkpoint_is_quantized_too() -> None:
+    loaded = load_model(config(tiny_checkpoint("llama")))
+    assert (loaded.kernels, loaded.quantization, loaded.dtype) == ("native", "int8", torch.float32)
+
+
+@pytest.mark.parametrize("block_size", [1, 4, 16, 32])
+def test_memory_for_the_cache_counts_whole_pages(block_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """K and V of three layers, two heads, sixteen dimensions in bf16; a page has room for sixteen tokens."""
+    monkeypatch.setattr("app.engine.core.model_runner.free_memory", lambda device: 4 << 20)
+    settings = config(
+        tiny_checkpoint("llama"), kv_cache_tokens=0, kv_cache_memory_ratio=0.5, block_size=block_size
+    )
+    runner = make_runner(load_model(settings), settings)
+    pages = max(block_size, 16) // 16
+    assert runner.num_blocks == pytest.approx((2 << 20) / (3 * 2 * 2 * 16 * 2 * 16 * pages), abs=1)
 
 
 @pytest.mark.parametrize(
     ("family", "overrides", "words"),
     [
-        ("gemma", {}, "families"),
-        ("llama", {"dtype": "float32"}, "bfloat16"),
+        ("gemma", {}, "gemma"),
+        ("llama", {"dtype": "float32"}, "float32"),
         ("llama", {"block_size": 24}, "24 tokens"),
         ("llama", {"quantization": "bnb-int8"}, "bitsandbytes"),
     ],
@@ -95,8 +115,14 @@ def test_without_a_native_library_everything_runs_through_transformers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("app.engine.core.model_loader.native_library", lambda: None)
-    loaded = load_model(config(tiny_checkpoint("llama", torch.bfloat16)))
-    assert loaded.kernels in ("torch", "native-linear") and "no native library" in loaded.reasons[-1]
+    monkeypatch.setattr("app.engine.core.model_loader.linear_kernel", lambda: None)
+    settings = config(tiny_checkpoint("llama", torch.bfloat16))
+    loaded = load_model(settings)
+    assert (loaded.kernels, loaded.quantization) == ("torch", "none")
+    assert "no native library" in loaded.reasons[-1]
+    assert all(len(tokens) == 12 for tokens in greedy(settings, prompts()))
+    with pytest.raises(ModelLoadError, match=r"int4.*no native library"):
+        load_model(config(tiny_checkpoint("llama", torch.bfloat16), quantization="int4"))
 
 
 SMALL: dict[str, Any] = {

@@ -15,6 +15,7 @@ from tests.engine.core.test_engine_core import prompts, request, run
 from tests.engine.core.tiny_models import tiny_checkpoint
 
 FAMILIES = ["llama", "qwen2", "qwen3", "mistral"]
+FORMATS = ["none", "int8", "int4"]
 LABELS = [[5, 2], [5, 6, 2], [5, 6], [7, 8, 9, 10, 2], [7, 8, 11, 2], [12], [13, 2]]
 
 
@@ -52,8 +53,8 @@ def numbers(outputs: dict[int, list[SequenceOutput]]) -> dict[int, Any]:
 
 
 @cache
-def alone(family: str) -> dict[int, Any]:
-    core = core_of(family)
+def alone(family: str, quantization: str) -> dict[int, Any]:
+    core = core_of(family, quantization=quantization)
     outputs: dict[int, list[SequenceOutput]] = {}
     for one in requests():
         core.add(one)
@@ -62,6 +63,7 @@ def alone(family: str) -> dict[int, Any]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("quantization", FORMATS)
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -70,8 +72,8 @@ def alone(family: str) -> dict[int, Any]:
         pytest.param({"kv_cache_tokens": 272}, id="preempted"),
     ],
 )
-def test_bit_equal_alone_and_together(family: str, overrides: dict[str, Any]) -> None:
-    core = core_of(family, **overrides)
+def test_bit_equal_alone_and_together(family: str, quantization: str, overrides: dict[str, Any]) -> None:
+    core = core_of(family, quantization=quantization, **overrides)
     for one in requests():
         core.add(one)
     outputs: dict[int, list[SequenceOutput]] = {}
@@ -82,13 +84,14 @@ def test_bit_equal_alone_and_together(family: str, overrides: dict[str, Any]) ->
         for output in step.outputs:
             outputs.setdefault(output.id, []).append(output)
         core.check_invariants()
-    assert numbers(outputs) == alone(family)
+    assert numbers(outputs) == alone(family, quantization)
     assert bool(preemptions) == ("kv_cache_tokens" in overrides)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bit_equal_with_a_prefix_hit(family: str) -> None:
-    core = core_of(family)
+@pytest.mark.parametrize("quantization", FORMATS)
+def test_bit_equal_with_a_prefix_hit(family: str, quantization: str) -> None:
+    core = core_of(family, quantization=quantization)
     shared = prompts(1)[0] * 2
     seen = []
     for number in range(2):
@@ -105,7 +108,7 @@ def test_label_scores_are_near_those_of_separate_forwards(family: str) -> None:
         tiny_checkpoint(family, torch.bfloat16), dtype=torch.float32
     )
     prompt = prompts(1, seed=5)[0]
-    scores = alone(family)[7][2]
+    scores = alone(family, "none")[7][2]
     for label, score in zip(LABELS, scores, strict=True):
         with torch.inference_mode():
             logits = reference(torch.tensor([prompt + label])).logits[0].log_softmax(-1)

@@ -10,6 +10,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 GIB = 1 << 30
 
 
+UNFIT = "the native decoder does not know gemma models"
+
+
 @pytest.mark.parametrize(
     ("device", "bf16", "plain", "chosen"),
     [
@@ -21,15 +24,26 @@ GIB = 1 << 30
         (CUDA, False, 0, "none"),
     ],
 )
-def test_auto_quantizes_only_what_would_not_fit(
+def test_outside_of_the_native_decoder_auto_quantizes_only_what_would_not_fit(
     device: torch.device, bf16: bool, plain: int, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bf16)
-    assert choose_quantization("auto", device, plain, 8 * GIB)[0] == chosen
+    assert choose_quantization("auto", device, plain, 8 * GIB, UNFIT)[0] == chosen
 
 
-def test_what_is_set_is_taken() -> None:
-    assert choose_quantization("bnb-int8", CPU, 1, 8 * GIB) == ("bnb-int8", "set")
+def test_in_the_native_decoder_auto_takes_8_bits() -> None:
+    assert choose_quantization("auto", CPU, 1, 8 * GIB, None)[0] == "int8"
+
+
+@pytest.mark.parametrize("name", ["none", "int4", "bnb-int8"])
+def test_what_is_set_is_taken(name: str) -> None:
+    assert choose_quantization(name, CPU, 1, 8 * GIB, None) == (name, "set")
+
+
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_a_native_format_for_another_model_says_why_not(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*gemma"):
+        choose_quantization(name, CPU, 1, 8 * GIB, UNFIT)
 
 
 @pytest.mark.parametrize(

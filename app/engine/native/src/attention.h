@@ -70,7 +70,7 @@ class Attention {
   }
 
   // queries (group, dim), already scaled, to output (group, dim). `window` 0 lets a row see everything.
-  void attend(const Row& row, long window, const Input* queries, Input* output, float* scratch) {
+  void attend(const Row& row, long window, const Input* queries, float* output, float* scratch) {
     Span spans[2] = {{0, row.prefix_end}, {row.branch_start, row.index + 1}};
     if (window > 0) {
       spans[0].first = std::max<long>(0, row.position - window + 1);
@@ -88,7 +88,7 @@ class Attention {
     for (long head = 0; head < group_; head++) softmax(scratch + head * stride_);
     in_tiles<kHeads>(group_, [&](long head, auto heads) {
       const float* weights = scratch + head * stride_;
-      Input* to = output + head * cache_.dim();
+      float* to = output + head * cache_.dim();
       long from = 0;
       if constexpr (heads <= kHeads / 4) {
         for (; from + 4 * kLanes <= cache_.dim(); from += 4 * kLanes) mix<heads, 4>(spans, weights, from, to);
@@ -166,7 +166,7 @@ class Attention {
 
   // Weighted sums of `Wide` vectors of the values, from dimension `from` on.
   template <long Heads, long Wide>
-  void mix(const Span* spans, const float* weights, long from, Input* output) const {
+  void mix(const Span* spans, const float* weights, long from, float* output) const {
     Floats sums[Heads][Wide];
     for (auto& of_head : sums) {
       for (Floats& s : of_head) s = zeros();
@@ -186,7 +186,7 @@ class Attention {
       });
     }
     for (long h = 0; h < Heads; h++) {
-      for (long w = 0; w < Wide; w++) put(output + h * cache_.dim() + from + w * kLanes, sums[h][w]);
+      for (long w = 0; w < Wide; w++) store(output + h * cache_.dim() + from + w * kLanes, sums[h][w]);
     }
   }
 

@@ -2,9 +2,9 @@
 
 #include "decoder.h"
 
-namespace {
+#include <system_error>
 
-long padded(long count) { return (count + Matrix::kPanel - 1) / Matrix::kPanel * Matrix::kPanel; }
+namespace {
 
 // Tasks taken at a time: enough of them that threads rarely meet, and enough rounds that none waits long at the end.
 long grain(long count, int threads) { return std::max(1L, count / (threads * 8L)); }
@@ -15,9 +15,12 @@ Buffer<float> copy(const float* from, long count) {
   return to;
 }
 
-// Bytes of some sums that go to a row whose last panel may be cut short.
+float widened(uint16_t number) { return from_bf16(number); }
+float widened(float number) { return number; }
+
+// Store a panel's outputs in a row of `outputs` numbers, which the last panel may reach beyond.
 void store_outputs(float* row, long first, long outputs, const Floats* sums) {
-  for (long v = 0; v < Matrix::kVectors; v++, first += kLanes) {
+  for (long v = 0; v < kVectors; v++, first += kLanes) {
     if (first + kLanes <= outputs) {
       store(row + first, sums[v]);
     } else if (first < outputs) {
@@ -35,18 +38,19 @@ Decoder::Decoder(const Shape& shape, int threads)
       inverse_frequencies_(shape.inverse_frequencies, shape.inverse_frequencies + shape.head_dim / 2),
       windows_(shape.windows, shape.windows + shape.layers),
       layers_(shape.layers),
-      head_(shape.vocabulary, shape.hidden),
+      head_(Format(shape.head_format), shape.vocabulary, shape.hidden),
       embedding_(shape.tied ? 0 : size_t(shape.vocabulary) * shape.hidden),
       team_(new Team(threads)),
       hidden_stride_(padded(shape.hidden)),
       qkv_stride_(padded((shape.heads + 2 * shape.kv_heads) * shape.head_dim)),
       attended_stride_(padded(shape.heads * shape.head_dim)),
       gated_stride_(padded(shape.intermediate)) {
+  const Format format = Format(shape.format);
   for (Layer& layer : layers_) {
-    layer.qkv = Linear((shape.heads + 2 * shape.kv_heads) * shape.head_dim, shape.hidden);
-    layer.output = Linear(shape.hidden, shape.heads * shape.head_dim);
-    layer.gate_up = Linear((shape.intermediate + kLanes - 1) / kLanes * Matrix::kPanel, shape.hidden);
-    layer.down = Linear(shape.hidden, shape.intermediate);
+    layer.qkv = Linear(format, (shape.heads + 2 * shape.kv_heads) * shape.head_dim, shape.hidden);
+    layer.output = Linear(format, shape.hidden, shape.heads * shape.head_dim);
+    layer.gate_up = Linear(format, (shape.intermediate + kLanes - 1) / kLanes * kPanel, shape.hidden);
+    layer.down = Linear(format, shape.hidden, shape.intermediate);
   }
 }
 
@@ -67,17 +71,23 @@ Decoder::Target Decoder::target(long layer, Part part) {
   }
 }
 
-void Decoder::set_weights(long layer, Part part, const uint16_t* weights) {
+template <class Number>
+void Decoder::set_weights(long layer, Part part, const Number* weights) {
   if (part == kEmbedding) {
-    std::copy(weights, weights + shape_.vocabulary * shape_.hidden, embedding_.data());
+    for (long i = 0; i < shape_.vocabulary * shape_.hidden; i++) embedding_.data()[i] = to_bf16(widened(weights[i]));
     return;
   }
   const Target to = target(layer, part);
   const long vectors = (to.outputs + kLanes - 1) / kLanes;
-  team_->run([&](int) {
+  std::vector<Buffer<float>> some(team_->size());
+  for (Buffer<float>& of_thread : some) of_thread.reserve(kLanes * to.inputs);
+  team_->run([&](int thread) {
+    float* floats = some[thread].data();
     team_->share(vectors, grain(vectors, team_->size()), [&](long i) {
       const long count = std::min(kLanes, to.outputs - i * kLanes);
-      to.linear->weights.set(to.vector(i), weights + i * kLanes * to.inputs, count, to.inputs);
+      const Number* from = weights + i * kLanes * to.inputs;
+      for (long j = 0; j < count * to.inputs; j++) floats[j] = widened(from[j]);
+      to.linear->weights.set(to.vector(i), floats, count);
     });
   });
 }
@@ -124,8 +134,8 @@ bool Decoder::valid(const Step& step) const {
   for (long i = 0; i < step.count; i++) {
     const Row& row = step.rows[i];
     const bool placed = row.index >= 0 && row.table >= 0 && row.table + row.index / block_size_ < step.table_count;
-    const bool sees = row.prefix_end >= 0 && row.prefix_end <= row.index + 1 && row.branch_start >= row.prefix_end &&
-                      row.branch_start <= row.index + 1;
+    const bool sees = row.prefix_end >= 0 && row.prefix_end <= row.branch_start &&
+                      (row.branch_start <= row.index || (row.branch_start == row.index + 1 && row.prefix_end == row.branch_start));
     if (!placed || !sees || row.token < 0 || row.token >= shape_.vocabulary || row.position < 0) return false;
   }
   return true;
@@ -133,90 +143,104 @@ bool Decoder::valid(const Step& step) const {
 
 void Decoder::run(const Step& step, float* logits, int threads) {
   prepare(step, threads);
-  const Row* rows = step.rows;
-  const int32_t* tables = step.tables;
-  const long group = shape_.heads / shape_.kv_heads;
   team_->run([&](int thread) {
-    Team& team = *team_;
-    long count = step.count;
-    team.share(count, 1, [&](long i) { embed(rows[i], i); });
-    for (long number = 0; number < shape_.layers; number++) {
-      const Layer& layer = layers_[number];
-      const auto normalize_rows = [&](const Buffer<float>& norm) {
-        team.share(count, grain(count, threads), [&](long i) {
-          normalize(residual_.data() + i * hidden_stride_, norm, normed_.data() + i * hidden_stride_);
-        });
-      };
-      const auto product = [&](const Linear& linear, const Buffer<Input>& x, long stride, const auto& emit) {
-        const long panels = linear.weights.panels();
-        team.share(panels, grain(panels, threads), [&](long panel) {
-          linear.weights.multiply(panel, x.data(), stride, count, [&](long row, const Floats* sums) {
-            const float* bias = linear.bias.data() + panel * Matrix::kPanel;
-            const Floats outputs[2] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
-            emit(row, panel, outputs);
-          });
-        });
-      };
-      const auto add_to_residual = [&](long row, long panel, const Floats* outputs) {
-        float* to = residual_.data() + row * hidden_stride_ + panel * Matrix::kPanel;
-        store(to, load(to) + outputs[0]);
-        store(to + kLanes, load(to + kLanes) + outputs[1]);
-      };
+    Work work = {step, thread, step.count};
+    team_->share(work.count, 1, [&](long i) { embed(step.rows[i], i); });
+    for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
+    run_head(work, logits);
+  });
+}
 
-      normalize_rows(layer.input_norm);
-      product(layer.qkv, normed_, hidden_stride_, [&](long row, long panel, const Floats* outputs) {
-        float* to = qkv_.data() + row * qkv_stride_ + panel * Matrix::kPanel;
-        store(to, outputs[0]);
-        store(to + kLanes, outputs[1]);
-      });
-      team.share(count, grain(count, threads),
-                 [&](long i) { rotate_and_cache(layer, number, rows[i], tables, i); });
-      team.share(count * shape_.kv_heads, grain(count, threads), [&](long task) {
-        const long i = task / shape_.kv_heads, head = task % shape_.kv_heads;
-        const long first = i * attended_stride_ + head * group * shape_.head_dim;
-        Attention(*cache_, tables + rows[i].table, number, head, group)
-            .attend(rows[i], windows_[number], queries_.data() + first, attended_.data() + first,
-                    scratch_[thread].data());
-      });
-      if (number + 1 == shape_.layers && count != step.wanted_count) {
-        team.share(1, 1, [&](long) { keep(step); });
-        count = step.wanted_count;
-      }
-      product(layer.output, attended_, attended_stride_, add_to_residual);
-      normalize_rows(layer.middle_norm);
-      product(layer.gate_up, normed_, hidden_stride_, [&](long row, long panel, const Floats* outputs) {
-        const Floats gate = outputs[0] / (broadcast(1.0f) + exponential(zeros() - outputs[0]));
-        put(gated_.data() + row * gated_stride_ + panel * kLanes, gate * outputs[1]);
-      });
-      product(layer.down, gated_, gated_stride_, add_to_residual);
-    }
-    team.share(count, 1, [&](long i) {
-      normalize(residual_.data() + i * hidden_stride_, final_norm_, normed_.data() + i * hidden_stride_);
-    });
-    const long panels = count ? head_.weights.panels() : 0;
-    team.share(panels, grain(panels, threads), [&](long panel) {
-      head_.weights.multiply(panel, normed_.data(), hidden_stride_, count, [&](long row, const Floats* sums) {
-        store_outputs(logits + row * shape_.vocabulary, panel * Matrix::kPanel, shape_.vocabulary, sums);
-      });
+void Decoder::run_layer(long number, Work& work) {
+  const Layer& layer = layers_[number];
+  project(layer.qkv, work, [&](long row) { return normalize(row, layer.input_norm, work.thread); },
+          [&](long row, long panel, const Floats* outputs) {
+            float* to = qkv_.data() + row * qkv_stride_ + panel * kPanel;
+            store(to, outputs[0]);
+            store(to + kLanes, outputs[1]);
+          });
+  attend(number, work);
+  if (number + 1 == shape_.layers && work.count != work.step.wanted_count) {
+    team_->share(1, 1, [&](long) { keep_wanted(work.step); });
+    work.count = work.step.wanted_count;
+  }
+  add_to_residual(layer.output, work, [&](long row) { return attended_.data() + row * attended_stride_; });
+  project(layer.gate_up, work, [&](long row) { return normalize(row, layer.middle_norm, work.thread); },
+          [&](long row, long panel, const Floats* outputs) {
+            const Floats gate = outputs[0] / (broadcast(1.0f) + exponential(zeros() - outputs[0]));
+            store(gated_.data() + row * gated_stride_ + panel * kLanes, gate * outputs[1]);
+          });
+  add_to_residual(layer.down, work, [&](long row) { return gated_.data() + row * gated_stride_; });
+}
+
+void Decoder::attend(long number, const Work& work) {
+  const Row* rows = work.step.rows;
+  const long threads = team_->size(), group = shape_.heads / shape_.kv_heads;
+  team_->share(work.count, grain(work.count, threads),
+               [&](long i) { rotate_and_cache(layers_[number], number, rows[i], work.step.tables, i); });
+  team_->share(work.count * shape_.kv_heads, grain(work.count, threads), [&](long task) {
+    const long i = task / shape_.kv_heads, head = task % shape_.kv_heads;
+    const long first = i * attended_stride_ + head * group * shape_.head_dim;
+    Attention(*cache_, work.step.tables + rows[i].table, number, head, group)
+        .attend(rows[i], windows_[number], queries_.data() + first, attended_.data() + first,
+                scores_[work.thread].data());
+  });
+}
+
+void Decoder::run_head(const Work& work, float* logits) {
+  if (work.count == 0) return;
+  project(head_, work, [&](long row) { return normalize(row, final_norm_, work.thread); },
+          [&](long row, long panel, const Floats* outputs) {
+            store_outputs(logits + row * shape_.vocabulary, panel * kPanel, shape_.vocabulary, outputs);
+          });
+}
+
+// Call `emit(row, panel, outputs)` with a panel's outputs, bias and all, of each row that `source(row)` gives.
+template <class Source, class Emit>
+void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
+  const Matrix& weights = linear.weights;
+  const long bytes = weights.row_bytes();
+  team_->share(work.count, grain(work.count, team_->size()),
+               [&](long row) { weights.prepare(source(row), prepared_.data() + row * bytes); });
+  team_->share(weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
+    const float* bias = linear.bias.data() + panel * kPanel;
+    weights.multiply(panel, prepared_.data(), work.count, [&](long row, const Floats* sums) {
+      const Floats outputs[kVectors] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
+      emit(row, panel, outputs);
     });
   });
 }
 
+template <class Source>
+void Decoder::add_to_residual(const Linear& linear, const Work& work, const Source& source) {
+  project(linear, work, source, [&](long row, long panel, const Floats* outputs) {
+    float* to = residual_.data() + row * hidden_stride_ + panel * kPanel;
+    store(to, load(to) + outputs[0]);
+    store(to + kLanes, load(to + kLanes) + outputs[1]);
+  });
+}
+
 void Decoder::prepare(const Step& step, int threads) {
-  const long count = step.count;
   if (team_->size() != threads) team_.reset(new Team(threads));
+  const size_t count = step.count;
+  long bytes = head_.weights.row_bytes();
+  for (const Linear* linear : {&layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
+    bytes = std::max(bytes, linear->weights.row_bytes());
+  }
   residual_.reserve(count * hidden_stride_);
-  normed_.reserve(count * hidden_stride_);
-  qkv_.reserve(count * qkv_stride_);
   angles_.reserve(count * shape_.head_dim);
+  qkv_.reserve(count * qkv_stride_);
   queries_.reserve(count * attended_stride_);
   attended_.reserve(count * attended_stride_);
   gated_.reserve(count * gated_stride_);
+  prepared_.reserve(count * bytes);
   long longest = 0;
-  for (long i = 0; i < count; i++) longest = std::max<long>(longest, step.rows[i].index);
-  scratch_.resize(threads);
-  for (Buffer<float>& scratch : scratch_) {
-    scratch.reserve(Attention::scratch(*cache_, longest, shape_.heads / shape_.kv_heads));
+  for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
+  normed_.resize(threads);
+  scores_.resize(threads);
+  for (Buffer<float>& normed : normed_) normed.reserve(hidden_stride_);
+  for (Buffer<float>& scores : scores_) {
+    scores.reserve(Attention::scratch(*cache_, longest, shape_.heads / shape_.kv_heads));
   }
 }
 
@@ -224,11 +248,13 @@ void Decoder::prepare(const Step& step, int threads) {
 void Decoder::embed(const Row& row, long number) {
   float* to = residual_.data() + number * hidden_stride_;
   if (shape_.tied) {
-    head_.weights.get(row.token, to, shape_.hidden);
+    head_.weights.get(row.token, to);
   } else {
     const uint16_t* from = embedding_.data() + size_t(row.token) * shape_.hidden;
     for (long i = 0; i < shape_.hidden; i++) to[i] = from_bf16(from[i]);
   }
+  // What another row left in the padding may not be finite, and norms run over it.
+  std::fill(to + shape_.hidden, to + hidden_stride_, 0.0f);
   const long half = shape_.head_dim / 2;
   float* angles = angles_.data() + number * shape_.head_dim;
   for (long i = 0; i < half; i++) {
@@ -238,21 +264,24 @@ void Decoder::embed(const Row& row, long number) {
   }
 }
 
-// After the last layer's K and V are written, only the wanted rows have anything left to do: they become the first ones.
-void Decoder::keep(const Step& step) {
+// Root mean square norm (Zhang and Sennrich 2019) of a row's residual, whose padding is zero and stays so.
+const float* Decoder::normalize(long number, const Buffer<float>& weights, int thread) {
+  const float* from = residual_.data() + number * hidden_stride_;
+  float* to = normed_[thread].data();
+  Floats squares = zeros();
+  for (long i = 0; i < hidden_stride_; i += kLanes) squares = multiply_add(load(from + i), load(from + i), squares);
+  const Floats scale = broadcast(1.0f / std::sqrt(sum(squares) / float(shape_.hidden) + shape_.norm_epsilon));
+  for (long i = 0; i < hidden_stride_; i += kLanes) store(to + i, load(from + i) * scale * load(weights.data() + i));
+  return to;
+}
+
+// After the last layer's K and V are written only the wanted rows have anything left to do: they become the first ones.
+void Decoder::keep_wanted(const Step& step) {
   for (long i = 0; i < step.wanted_count; i++) {
     const long from = step.wanted[i];
     std::copy_n(residual_.data() + from * hidden_stride_, hidden_stride_, residual_.data() + i * hidden_stride_);
     std::copy_n(attended_.data() + from * attended_stride_, attended_stride_, attended_.data() + i * attended_stride_);
   }
-}
-
-// Root mean square norm (Zhang and Sennrich 2019). Padding is zero, and stays so.
-void Decoder::normalize(const float* from, const Buffer<float>& weights, Input* to) const {
-  Floats squares = zeros();
-  for (long i = 0; i < hidden_stride_; i += kLanes) squares = multiply_add(load(from + i), load(from + i), squares);
-  const Floats scale = broadcast(1.0f / std::sqrt(sum(squares) / float(shape_.hidden) + shape_.norm_epsilon));
-  for (long i = 0; i < hidden_stride_; i += kLanes) put(to + i, load(from + i) * scale * load(weights.data() + i));
 }
 
 // Queries and keys turned to the row's position; queries to where attention reads them, keys and values to the cache.
@@ -263,12 +292,12 @@ void Decoder::rotate_and_cache(const Layer& layer, long number, const Row& row, 
   Input* queries = queries_.data() + index * attended_stride_;
   const float scale = 1.0f / std::sqrt(float(dim));
   for (long head = 0; head < shape_.heads; head++) {
-    float* query = place(qkv + head * dim, layer.query_norm, angles, scale);
+    float* query = rotate(qkv + head * dim, layer.query_norm, angles, scale);
     for (long i = 0; i < dim; i += kLanes) put(queries + head * dim + i, load(query + i));
   }
   float* keys = qkv + shape_.heads * dim;
   for (long head = 0; head < shape_.kv_heads; head++) {
-    const float* key = place(keys + head * dim, layer.key_norm, angles, 1.0f);
+    const float* key = rotate(keys + head * dim, layer.key_norm, angles, 1.0f);
     const float* value = keys + (shape_.kv_heads + head) * dim;
     cache_->write(number, tables + row.table, row.index, head, key, value);
   }
@@ -276,7 +305,7 @@ void Decoder::rotate_and_cache(const Layer& layer, long number, const Row& row, 
 
 // Normalize one head's vector where the model does, turn it by rotary position embedding (Su et al. 2021; halves are
 // paired, as in the Hugging Face checkpoints), and scale it; in place.
-float* Decoder::place(float* vector, const Buffer<float>& norm, const float* angles, float scale) const {
+float* Decoder::rotate(float* vector, const Buffer<float>& norm, const float* angles, float scale) const {
   const long dim = shape_.head_dim, half = dim / 2;
   if (!norm.empty()) {
     Floats squares = zeros();
@@ -292,51 +321,58 @@ float* Decoder::place(float* vector, const Buffer<float>& norm, const float* ang
   return vector;
 }
 
+namespace {
+
+// What the functions below return; native/decoder.py knows them.
+enum Outcome { kDone, kNoMemory, kOutOfRange, kNoThreads };
+
+// No exception may reach Python.
+template <class Body>
+int outcome(const Body& body) {
+  try {
+    body();
+    return kDone;
+  } catch (const std::bad_alloc&) {
+    return kNoMemory;
+  } catch (const std::system_error&) {
+    return kNoThreads;
+  }
+}
+
+}  // namespace
+
 extern "C" {
 
-// Each returns null or non-zero where memory ran out.
-
-Decoder* repartee_decoder_new(const Shape* shape, int threads) {
-  try {
-    return new Decoder(*shape, threads);
-  } catch (const std::bad_alloc&) {
-    return nullptr;
-  }
+int repartee_decoder_new(const Shape* shape, int threads, Decoder** decoder) {
+  return outcome([&] { *decoder = new Decoder(*shape, threads); });
 }
 
 void repartee_decoder_free(Decoder* decoder) { delete decoder; }
 
-void repartee_decoder_set_weights(Decoder* decoder, long layer, int part, const uint16_t* weights) {
-  decoder->set_weights(layer, Decoder::Part(part), weights);
+int repartee_decoder_set_bf16(Decoder* decoder, long layer, int part, const uint16_t* weights) {
+  return outcome([&] { decoder->set_weights(layer, Decoder::Part(part), weights); });
 }
 
-void repartee_decoder_set_bias(Decoder* decoder, long layer, int part, const float* bias) {
-  decoder->set_bias(layer, Decoder::Part(part), bias);
+int repartee_decoder_set_float32(Decoder* decoder, long layer, int part, const float* weights) {
+  return outcome([&] { decoder->set_weights(layer, Decoder::Part(part), weights); });
 }
 
-void repartee_decoder_set_norm(Decoder* decoder, long layer, int norm, const float* weights) {
-  decoder->set_norm(layer, Decoder::Norm(norm), weights);
+int repartee_decoder_set_bias(Decoder* decoder, long layer, int part, const float* bias) {
+  return outcome([&] { decoder->set_bias(layer, Decoder::Part(part), bias); });
+}
+
+int repartee_decoder_set_norm(Decoder* decoder, long layer, int norm, const float* weights) {
+  return outcome([&] { decoder->set_norm(layer, Decoder::Norm(norm), weights); });
 }
 
 int repartee_decoder_allocate(Decoder* decoder, long blocks, long block_size) {
-  try {
-    decoder->allocate(blocks, block_size);
-    return 0;
-  } catch (const std::bad_alloc&) {
-    return 1;
-  }
+  return outcome([&] { decoder->allocate(blocks, block_size); });
 }
 
 long repartee_decoder_bytes(const Decoder* decoder) { return long(decoder->bytes()); }
 
-// 0 where it ran, 1 without memory, 2 where an index is out of its range.
 int repartee_decoder_step(Decoder* decoder, const Step* step, float* logits, int threads) {
-  if (!decoder->valid(*step)) return 2;
-  try {
-    decoder->run(*step, logits, threads);
-    return 0;
-  } catch (const std::bad_alloc&) {
-    return 1;
-  }
+  if (!decoder->valid(*step)) return kOutOfRange;
+  return outcome([&] { decoder->run(*step, logits, threads); });
 }
 }

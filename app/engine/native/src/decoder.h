@@ -15,6 +15,7 @@
 
 struct Shape {
   int64_t layers, hidden, heads, kv_heads, head_dim, intermediate, vocabulary, tied;
+  int64_t format, head_format;  // of the layers' weights, and of the head's
   float norm_epsilon, rope_scale;
   const float* inverse_frequencies;  // (head_dim / 2,)
   const int64_t* windows;            // (layers,) positions that a row sees, itself included; 0: all
@@ -26,7 +27,8 @@ struct Linear {
   Buffer<float> bias;
 
   Linear() = default;
-  Linear(long outputs, long inputs) : weights(outputs, inputs), bias(size_t(weights.panels()) * Matrix::kPanel) {}
+  Linear(Format format, long outputs, long inputs)
+      : weights(format, outputs, inputs), bias(size_t(weights.panels()) * kPanel) {}
 };
 
 struct Layer {
@@ -49,15 +51,16 @@ class Decoder {
 
   Decoder(const Shape& shape, int threads);
 
-  // Take a part's weights (outputs, inputs), bf16; the layer is ignored where there is only one.
-  void set_weights(long layer, Part part, const uint16_t* weights);
+  // Take a part's weights (outputs, inputs), in bf16 or float32; the layer is ignored where there is only one.
+  template <class Number>
+  void set_weights(long layer, Part part, const Number* weights);
   void set_bias(long layer, Part part, const float* bias);
   void set_norm(long layer, Norm norm, const float* weights);
 
   // Room for `blocks` blocks of K and V; what was cached is lost.
   void allocate(long blocks, long block_size);
 
-  // Whether every index of a step lies where it may; one that does not must never reach `step`.
+  // Whether every index of a step lies where it may; one that does not must never reach `run`.
   bool valid(const Step& step) const;
 
   // Write the rows' K and V, and the logits (wanted, vocabulary) of the rows that are wanted.
@@ -76,13 +79,29 @@ class Decoder {
     long vector(long number) const { return first + number * step; }
   };
 
+  // What one thread of the team has of a step.
+  struct Work {
+    const Step& step;
+    int thread;
+    long count;  // rows that are still computed
+  };
+
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
+  void run_layer(long number, Work& work);
+  void attend(long number, const Work& work);
+  void run_head(const Work& work, float* logits);
+
+  template <class Source, class Emit>
+  void project(const Linear& linear, const Work& work, const Source& source, const Emit& emit);
+  template <class Source>
+  void add_to_residual(const Linear& linear, const Work& work, const Source& source);
+
   void embed(const Row& row, long number);
-  void keep(const Step& step);
-  void normalize(const float* from, const Buffer<float>& weights, Input* to) const;
+  const float* normalize(long number, const Buffer<float>& weights, int thread);
   void rotate_and_cache(const Layer& layer, long number, const Row& row, const int32_t* tables, long index);
-  float* place(float* vector, const Buffer<float>& norm, const float* angles, float scale) const;
+  float* rotate(float* vector, const Buffer<float>& norm, const float* angles, float scale) const;
+  void keep_wanted(const Step& step);
 
   Shape shape_;
   std::vector<float> inverse_frequencies_;
@@ -97,7 +116,10 @@ class Decoder {
   std::unique_ptr<Team> team_;
 
   long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_;
-  Buffer<float> residual_, qkv_, angles_;
-  Buffer<Input> normed_, queries_, attended_, gated_;
-  std::vector<Buffer<float>> scratch_;
+  // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
+  Buffer<float> residual_, angles_, qkv_, attended_, gated_;
+  Buffer<Input> queries_;
+  Buffer<uint8_t> prepared_;
+  // Of each thread.
+  std::vector<Buffer<float>> normed_, scores_;
 };

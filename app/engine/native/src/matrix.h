@@ -1,103 +1,74 @@
-// Matrix: the bf16 weights of a linear layer, laid out for the product that reads them.
-//
-// Outputs are taken 32 at a time (a panel). Within a panel, for each pair of inputs, lie 16 outputs' pairs, then the
-// other 16's: one load of 64 bytes feeds sixteen sums with two products each, and a panel is read from its beginning to
-// its end. Each output is one chain of additions over the inputs in order, whatever the number of rows and threads: a
-// row's result never depends on what else is in the batch.
+// Matrix: the weights of a linear layer in one of the formats, and their product with prepared rows.
 
 #pragma once
 
-#include <algorithm>
-
+#include "bf16.h"
 #include "buffer.h"
-#include "simd.h"
+#include "int4.h"
+#include "int8.h"
 #include "tiles.h"
+
+enum class Format : int { kBf16, kInt8, kInt4 };
 
 class Matrix {
  public:
-  static constexpr long kVectors = 2;
-  static constexpr long kPanel = kVectors * kLanes;
-
   Matrix() = default;
+  Matrix(Format format, long outputs, long inputs) : format_(format), outputs_(outputs), inputs_(inputs) {
+    with_format([&](auto format_of) { panel_bytes_ = decltype(format_of)::panel_bytes(inputs); });
+    data_ = Buffer<uint8_t>(size_t(panels()) * panel_bytes_);
+  }
 
-  // Outputs are padded to whole panels and inputs to pairs, with zeros.
-  Matrix(long outputs, long inputs)
-      : outputs_(outputs), pairs_((inputs + 1) / 2), weights_(size_t(panels()) * pairs_ * kPanel * 2) {}
-
-  long outputs() const { return outputs_; }
   long panels() const { return (outputs_ + kPanel - 1) / kPanel; }
-  size_t bytes() const { return weights_.bytes(); }
+  size_t bytes() const { return data_.bytes(); }
 
-  // Take the weights of up to 16 outputs, which become the matrix's vector `vector`: `rows` (count, inputs).
-  void set(long vector, const uint16_t* rows, long count, long inputs) {
-    uint16_t* to = pair(vector * kLanes, 0);
-    for (long i = 0; i < pairs_; i++, to += kSideBySide * kLanes * 2) {
-      for (long lane = 0; lane < count; lane++) {
-        const uint16_t* from = rows + lane * inputs + i * 2;
-        to[lane * 2] = from[0];
-        if (i * 2 + 1 < inputs) to[lane * 2 + 1] = from[1];
-      }
-    }
+  // Take up to 16 outputs' weights (count, inputs); they become the matrix's vector `vector`.
+  void set(long vector, const float* weights, long count) {
+    uint8_t* panel = data_.data() + vector / kVectors * panel_bytes_;
+    with_format([&](auto format) { format.pack(weights, count, inputs_, panel, vector % kVectors); });
   }
 
-  // The weights of one output, as float32: an embedding whose matrix is also the head's.
-  void get(long output, float* weights, long inputs) const {
-    const uint16_t* from = const_cast<Matrix*>(this)->pair(output, 0);
-    for (long i = 0; i < inputs; i++) weights[i] = from_bf16(from[place(0, i / 2) + i % 2]);
+  // The weights of one output: an embedding whose matrix is also the head's.
+  void get(long output, float* weights) const {
+    const uint8_t* panel = data_.data() + output / kPanel * panel_bytes_;
+    with_format([&](auto format) { format.unpack(panel, output % kPanel, inputs_, weights); });
   }
 
-  // For each row of `x` (rows, stride) call `emit(row, sums)` with the panel's 32 outputs as `kVectors` vectors.
+  // Bytes of a row as `prepare` leaves it, and `prepare` itself; `from` is padded with zeros.
+  long row_bytes() const {
+    long bytes = 0;
+    with_format([&](auto format) { bytes = format.row_bytes(inputs_); });
+    return bytes;
+  }
+  void prepare(const float* from, uint8_t* to) const {
+    with_format([&](auto format) { format.prepare(from, inputs_, to); });
+  }
+
+  // For each prepared row call `emit(row, sums)` with the panel's 32 outputs as `kVectors` vectors.
   template <class Emit>
-  void multiply(long panel, const Input* x, long stride, long rows, const Emit& emit) const {
-    const uint16_t* weights = weights_.data() + panel * pairs_ * kPanel * 2;
-    in_tiles<kRows>(rows, [&](long first, auto size) {
-      constexpr long kRowsHere = size, kAtOnce = kRowsHere * kVectors <= kSums ? kVectors : 1;
-      Floats sums[kRowsHere][kVectors];
-      for (long vector = 0; vector < kVectors; vector += kAtOnce) {
-        tile<kRowsHere, kAtOnce>(weights, x + first * stride, stride, vector, sums);
-      }
-      for (long row = 0; row < kRowsHere; row++) emit(first + row, sums[row]);
+  void multiply(long panel, const uint8_t* rows, long count, const Emit& emit) const {
+    with_format([&](auto format) {
+      using F = decltype(format);
+      const uint8_t* weights = data_.data() + panel * panel_bytes_;
+      const long stride = F::row_bytes(inputs_);
+      in_tiles<F::kRows>(count, [&](long first, auto size) {
+        Floats sums[size][kVectors];
+        F::template tile<size>(weights, inputs_, rows + first * stride, stride, sums);
+        for (long row = 0; row < size; row++) emit(first + row, sums[row]);
+      });
     });
   }
 
  private:
-  // Sums of a tile: they, the weights and one input must fit the registers. Vectors that one tile always takes together
-  // lie side by side.
-#if defined(__AVX512F__)
-  static constexpr long kRows = 12, kSums = 24, kSideBySide = 2;
-#else
-  static constexpr long kRows = 6, kSums = 6, kSideBySide = 1;
-#endif
-
-  // Where a vector's pairs lie in its panel.
-  long place(long vector, long pair) const {
-    return (vector / kSideBySide * pairs_ * kSideBySide + pair * kSideBySide + vector % kSideBySide) * kLanes * 2;
-  }
-
-  uint16_t* pair(long output, long index) {
-    const long panel = output / kPanel, vector = output % kPanel / kLanes;
-    return weights_.data() + panel * pairs_ * kPanel * 2 + place(vector, index) + output % kLanes * 2;
-  }
-
-  template <long Rows, long Vectors>
-  void tile(const uint16_t* weights, const Input* x, long stride, long vector, Floats (*results)[kVectors]) const {
-    Floats sums[Rows][Vectors];
-    for (auto& of_row : sums) {
-      for (Floats& s : of_row) s = zeros();
-    }
-    for (long pair = 0; pair < pairs_; pair++) {
-      for (long r = 0; r < Rows; r++) {
-        for (long v = 0; v < Vectors; v++) {
-          sums[r][v] = add_pairs(sums[r][v], weights + place(vector + v, pair), x + r * stride + pair * 2);
-        }
-      }
-    }
-    for (long r = 0; r < Rows; r++) {
-      for (long v = 0; v < Vectors; v++) results[r][vector + v] = sums[r][v];
+  template <class Body>
+  void with_format(const Body& body) const {
+    switch (format_) {
+      case Format::kBf16: return body(Bf16());
+      case Format::kInt8: return body(Int8());
+      case Format::kInt4: return body(Int4());
     }
   }
 
-  long outputs_ = 0;
-  long pairs_ = 0;
-  Buffer<uint16_t> weights_;
+  Format format_ = Format::kBf16;
+  long outputs_ = 0, inputs_ = 0, panel_bytes_ = 0;
+  Buffer<uint8_t> data_;
 };

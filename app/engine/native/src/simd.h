@@ -1,8 +1,8 @@
 // Sixteen floats at a time: one register of AVX-512, two of AVX2, plain loops elsewhere.
 //
-// Everything above this file is written once for all processors. Additions are never reordered by the compiler
-// (-ffp-contract=off), and a product that is added is one fused operation on every path that has one, so a result
-// depends on the order written here alone.
+// Everything above this file is written once for all processors. The compiler reorders no additions, for it was not
+// allowed to, and fuses no product with a sum by itself (-ffp-contract=off), so a result depends on the order written here
+// alone.
 
 #pragma once
 
@@ -36,6 +36,25 @@ inline Floats odd_bf16(const uint16_t* pairs) {
 }
 inline Floats round_to_integer(Floats a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline Floats times_power_of_two(Floats a, Floats integer) { return _mm512_scalef_ps(a, integer); }
+
+// Types of their own: the compiler's integer vector may stand for any memory, and sums of it would not stay in registers.
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef uint8_t Bytes __attribute__((vector_size(64)));
+using Quad = int32_t;
+
+inline Ints repeat(int32_t value) { return Ints(_mm512_set1_epi32(value)); }
+inline Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(__m512i(a)); }
+inline Bytes load_bytes(const uint8_t* from) { return Bytes(_mm512_loadu_si512(from)); }
+inline Bytes low_nibbles(Bytes a) { return a & 0x0f; }
+inline Bytes high_nibbles(Bytes a) { return Bytes(_mm512_srli_epi16(__m512i(a), 4)) & 0x0f; }
+inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
+  return Ints(_mm512_dpbusd_epi32(__m512i(sum), __m512i(weights), _mm512_set1_epi32(*input)));
+}
+inline int32_t put_quads(Quad* to, Floats integers) {
+  const __m512i whole = _mm512_cvtps_epi32(integers);
+  _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8(whole));
+  return _mm512_reduce_add_epi32(whole);
+}
 
 #elif defined(__AVX2__) && defined(__FMA__)
 
@@ -82,6 +101,52 @@ inline Floats times_power_of_two(Floats a, Floats integer) {
   return {a.low * power_of_two(integer.low), a.high * power_of_two(integer.high)};
 }
 
+struct Ints {
+  __m256i low, high;
+};
+struct Bytes {
+  __m256i low, high;
+};
+// The processor multiplies pairs of 16 bits: the even inputs of a quad make one, the odd ones the other.
+struct Quad {
+  int16_t even[2], odd[2];
+};
+
+inline Ints repeat(int32_t value) { return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)}; }
+inline Floats to_floats(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
+inline Bytes load_bytes(const uint8_t* from) {
+  return {_mm256_loadu_si256((const __m256i*)from), _mm256_loadu_si256((const __m256i*)(from + 32))};
+}
+inline Bytes low_nibbles(Bytes a) {
+  const __m256i mask = _mm256_set1_epi8(0x0f);
+  return {_mm256_and_si256(a.low, mask), _mm256_and_si256(a.high, mask)};
+}
+inline Bytes high_nibbles(Bytes a) {
+  return low_nibbles({_mm256_srli_epi16(a.low, 4), _mm256_srli_epi16(a.high, 4)});
+}
+inline __m256i add_quads_half(__m256i sum, __m256i weights, __m256i even, __m256i odd) {
+  sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_and_si256(weights, _mm256_set1_epi16(0xff)), even));
+  return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_srli_epi16(weights, 8), odd));
+}
+inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
+  int32_t halves[2];
+  std::memcpy(halves, input, sizeof halves);
+  const __m256i even = _mm256_set1_epi32(halves[0]), odd = _mm256_set1_epi32(halves[1]);
+  return {add_quads_half(sum.low, weights.low, even, odd), add_quads_half(sum.high, weights.high, even, odd)};
+}
+inline int32_t put_quads(Quad* to, Floats integers) {
+  alignas(32) int32_t whole[kLanes];
+  _mm256_store_si256((__m256i*)whole, _mm256_cvtps_epi32(integers.low));
+  _mm256_store_si256((__m256i*)(whole + 8), _mm256_cvtps_epi32(integers.high));
+  int32_t total = 0;
+  for (long i = 0; i < kLanes / 4; i++) {
+    const int32_t* four = whole + 4 * i;
+    to[i] = {{int16_t(four[0]), int16_t(four[2])}, {int16_t(four[1]), int16_t(four[3])}};
+    total += four[0] + four[1] + four[2] + four[3];
+  }
+  return total;
+}
+
 #else
 
 struct Floats {
@@ -116,10 +181,58 @@ inline Floats even_bf16(const uint16_t* pairs) { return Floats::of([&](long i) {
 inline Floats odd_bf16(const uint16_t* pairs) { return Floats::of([&](long i) { return widen(pairs[2 * i + 1]); }); }
 inline Floats round_to_integer(Floats a) { return Floats::of([&](long i) { return std::nearbyint(a.lane[i]); }); }
 inline Floats times_power_of_two(Floats a, Floats integer) {
-  return Floats::of([&](long i) { return std::ldexp(a.lane[i], int(integer.lane[i])); });
+  return Floats::of([&](long i) { return std::ldexp(a.lane[i], std::isfinite(integer.lane[i]) ? int(integer.lane[i]) : 0); });
+}
+
+struct Ints {
+  int32_t lane[kLanes];
+};
+struct Bytes {
+  uint8_t byte[4 * kLanes];
+};
+struct Quad {
+  int8_t input[4];
+};
+
+inline Ints repeat(int32_t value) {
+  Ints result;
+  for (int32_t& lane : result.lane) lane = value;
+  return result;
+}
+inline Floats to_floats(Ints a) { return Floats::of([&](long i) { return float(a.lane[i]); }); }
+inline Bytes load_bytes(const uint8_t* from) {
+  Bytes result;
+  std::memcpy(result.byte, from, sizeof result.byte);
+  return result;
+}
+inline Bytes low_nibbles(Bytes a) {
+  for (uint8_t& byte : a.byte) byte &= 0x0f;
+  return a;
+}
+inline Bytes high_nibbles(Bytes a) {
+  for (uint8_t& byte : a.byte) byte >>= 4;
+  return a;
+}
+inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
+  for (long i = 0; i < kLanes; i++) {
+    for (long j = 0; j < 4; j++) sum.lane[i] += int32_t(weights.byte[4 * i + j]) * input->input[j];
+  }
+  return sum;
+}
+inline int32_t put_quads(Quad* to, Floats integers) {
+  int32_t total = 0;
+  for (long i = 0; i < kLanes; i++) {
+    to[i / 4].input[i % 4] = int8_t(integers.lane[i]);
+    total += int32_t(integers.lane[i]);
+  }
+  return total;
 }
 
 #endif
+
+// Above, for products of whole numbers: `Quad` holds four inputs of 8 bits with a sign; `add_quads` adds to each lane the
+// products of its four weights, which have none, with one quad; `put_quads` stores sixteen integers within [-127, 127] as four
+// quads and returns their sum. Nothing saturates, so every path gives the same integers.
 
 inline Floats zeros() { return broadcast(0.0f); }
 
@@ -172,7 +285,9 @@ inline float from_bf16(uint16_t half) {
   return value;
 }
 
-// What a product takes as its left side: bf16 where the processor multiplies pairs of them, else float32.
+inline Floats absolute(Floats a) { return maximum(zeros() - a, a); }
+
+// What a product of bf16 takes as its left side: bf16 where the processor multiplies pairs of them, else float32.
 #ifdef __AVX512BF16__
 
 using Input = uint16_t;

@@ -1,8 +1,8 @@
 // Team: a few threads that run one function together, share its loops and wait for each other.
 //
 // A step is one call of `run`; within it there are hundreds of loops, each ended by a barrier. Waiting threads spin for
-// some microseconds, because most waits are that short, and then give their core away, because on a shared machine the
-// thread that they wait for may need it. Between steps they sleep.
+// some ten microseconds, because most waits are that short, and then offer their core to whoever wants it, because on a
+// shared machine that may be the thread that they wait for. Between steps they sleep.
 
 #pragma once
 
@@ -23,14 +23,17 @@ inline void relax() {
 
 class Team {
  public:
+  // Throws std::system_error where the system gives no thread.
   explicit Team(int size) : size_(size) {
-    for (int number = 1; number < size; number++) workers_.emplace_back([this, number] { work(number); });
+    try {
+      for (int number = 1; number < size; number++) workers_.emplace_back([this, number] { work(number); });
+    } catch (...) {
+      end();
+      throw;
+    }
   }
 
-  ~Team() {
-    wake(nullptr);
-    for (std::thread& worker : workers_) worker.join();
-  }
+  ~Team() { end(); }
 
   int size() const { return size_; }
 
@@ -60,6 +63,11 @@ class Team {
 
  private:
   static constexpr int kSpins = 1000;
+
+  void end() {
+    wake(nullptr);
+    for (std::thread& worker : workers_) worker.join();
+  }
 
   void barrier() {
     if (size_ == 1) return;

@@ -1,0 +1,117 @@
+// Int4: weights of 4 bits with one scale for each 32 inputs of an output; inputs of 8 bits with one scale for each 32.
+
+#pragma once
+
+#include "quantized_row.h"
+
+struct Int4 {
+  using Row = QuantizedRow<32, 8>;
+
+  static long row_bytes(long inputs) { return Row::bytes(inputs); }
+  static long panel_bytes(long inputs) { return padded(inputs) / kGroup * kBlock; }
+  static void prepare(const float* from, long inputs, uint8_t* to) { Row::prepare(from, inputs, to); }
+
+  // A block is a group of a panel: for each vector four loads of 64 bytes, whose lower nibbles are the group's first four
+  // quads and whose upper ones the others; then the scales in bf16.
+  static void pack(const float* weights, long count, long inputs, uint8_t* panel, long vector) {
+    for (long first = 0; first < inputs; first += kGroup) {
+      uint8_t* block = panel + first / kGroup * kBlock;
+      for (long lane = 0; lane < kLanes; lane++) {
+        float group[kGroup] = {};
+        if (lane < count) std::copy_n(weights + lane * inputs + first, std::min(kGroup, inputs - first), group);
+        const uint16_t scale = best_scale(group);
+        scales(block)[vector * kLanes + lane] = scale;
+        float levels[kGroup];
+        for (long i = 0; i < kGroup; i += kLanes) store(levels + i, nearest(load(group + i), from_bf16(scale)));
+        for (long i = 0; i < kGroup / 2; i++) {
+          const int low = int(levels[i]) + 8, high = int(levels[i + kGroup / 2]) + 8;
+          block[place(vector * kLanes + lane, i)] = uint8_t(low | high << 4);
+        }
+      }
+    }
+  }
+
+  static void unpack(const uint8_t* panel, long output, long inputs, float* to) {
+    for (long i = 0; i < inputs; i++) {
+      const uint8_t* block = panel + i / kGroup * kBlock;
+      const uint8_t byte = block[place(output, i % kGroup)];
+      const long level = i % kGroup < kGroup / 2 ? byte & 0x0f : byte >> 4;
+      to[i] = from_bf16(scales(const_cast<uint8_t*>(block))[output]) * float(level - 8);
+    }
+  }
+
+#if defined(__AVX512F__)
+  static constexpr long kRows = 8;
+#else
+  static constexpr long kRows = 4;
+#endif
+
+  template <long Rows>
+  static void tile(const uint8_t* panel, long inputs, const uint8_t* rows, long stride, Floats (*sums)[kVectors]) {
+    for (long r = 0; r < Rows; r++) sums[r][0] = sums[r][1] = zeros();
+    const uint8_t* block = panel;
+    for (long group = 0; group < Row::groups(inputs); group++, block += kBlock) {
+      for (long v = 0; v < kVectors; v++) {
+        Ints totals[Rows];
+        for (long r = 0; r < Rows; r++) totals[r] = Row(rows + r * stride, inputs).start(group);
+        for (long i = 0; i < 4; i++) {
+          const Bytes both = load_bytes(block + (v * 4 + i) * 64), low = low_nibbles(both), high = high_nibbles(both);
+          for (long r = 0; r < Rows; r++) {
+            const Quad* inputs_of_row = Row(rows + r * stride, inputs).quad(group * 8 + i);
+            totals[r] = add_quads(totals[r], low, inputs_of_row);
+            totals[r] = add_quads(totals[r], high, inputs_of_row + 4);
+          }
+        }
+        const Floats scale = load_bf16(reinterpret_cast<const uint16_t*>(block + 512) + v * kLanes);
+        for (long r = 0; r < Rows; r++) {
+          const Floats product = to_floats(totals[r]) * Row(rows + r * stride, inputs).scale(group);
+          sums[r][v] = multiply_add(product, scale, sums[r][v]);
+        }
+      }
+    }
+  }
+
+ private:
+  static constexpr long kGroup = 32, kBlock = 2 * 256 + 64;
+
+  static uint16_t* scales(uint8_t* block) { return reinterpret_cast<uint16_t*>(block + 512); }
+
+  // The byte of an output's input in its block; which nibble is a matter of the input's half.
+  static long place(long output, long input) {
+    return (output / kLanes * 4 + input % 16 / 4) * 64 + output % kLanes * 4 + input % 4;
+  }
+
+  // The levels, from -8 to 7, that are nearest to the weights.
+  static Floats nearest(Floats weights, float scale) {
+    const Floats levels = round_to_integer(weights * broadcast(std::fabs(scale) > 0 ? 1.0f / scale : 0.0f));
+    return zeros() - maximum(broadcast(-7.0f), zeros() - maximum(broadcast(-8.0f), levels));
+  }
+
+  // The scale, in bf16, with the least squared error among those that map the largest weight to -8, or a little less.
+  // Its sign is that of the largest weight, turned, because there are eight levels below zero and seven above.
+  static uint16_t best_scale(const float* group) {
+    float top = 0, check = 0;  // the latter stays 0 unless a weight is infinite or NaN; then so is the scale
+    for (long i = 0; i < kGroup; i++) {
+      if (std::fabs(group[i]) > std::fabs(top)) top = group[i];
+      check += group[i] * 0.0f;
+    }
+    if (check != 0 || std::fabs(top) < Row::kLeast) return to_bf16(check);
+    uint16_t best = 0;
+    float least = -1;
+    for (long trial = 0; trial < 10; trial++) {
+      const uint16_t candidate = to_bf16(top / (-8.0f + 0.15f * float(trial - 2)));
+      const float scale = from_bf16(candidate);
+      Floats squares = zeros();
+      for (long i = 0; i < kGroup; i += kLanes) {
+        const Floats weights = load(group + i), off = nearest(weights, scale) * broadcast(scale) - weights;
+        squares = multiply_add(off, off, squares);
+      }
+      const float error = sum(squares);
+      if (least < 0 || error < least) {
+        least = error;
+        best = candidate;
+      }
+    }
+    return best;
+  }
+};

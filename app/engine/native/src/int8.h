@@ -1,0 +1,80 @@
+// Int8: weights of 8 bits with one scale an output; inputs of 8 bits with one scale for each 128.
+
+#pragma once
+
+#include "quantized_row.h"
+
+struct Int8 {
+  using Row = QuantizedRow<128, 128>;
+
+  static long row_bytes(long inputs) { return Row::bytes(inputs); }
+  static long panel_bytes(long inputs) { return padded(inputs) * kPanel + kPanel * long(sizeof(float)); }
+  static void prepare(const float* from, long inputs, uint8_t* to) { Row::prepare(from, inputs, to); }
+
+  // For each quad of inputs lie 16 outputs' quads, then the other 16's; the scales come last.
+  static void pack(const float* weights, long count, long inputs, uint8_t* panel, long vector) {
+    for (long lane = 0; lane < kLanes; lane++) {
+      const float* of_lane = weights + lane * inputs;
+      float top = 0, check = 0;  // the latter stays 0 unless a weight is infinite or NaN; then so is the output
+      for (long i = 0; i < inputs && lane < count; i++) {
+        top = std::max(top, std::fabs(of_lane[i]));
+        check += of_lane[i] * 0.0f;
+      }
+      scales(panel, inputs)[vector * kLanes + lane] = top / 127.0f + check;
+      const float inverse = top > Row::kLeast && check == 0 ? 127.0f / top : 0.0f;
+      for (long i = 0; i < padded(inputs); i++) {
+        const float weight = lane < count && i < inputs && inverse > 0 ? of_lane[i] * inverse : 0.0f;
+        panel[place(vector * kLanes + lane, i)] = uint8_t(128 + long(std::nearbyint(weight)));
+      }
+    }
+  }
+
+  static void unpack(const uint8_t* panel, long output, long inputs, float* to) {
+    const float scale = scales(const_cast<uint8_t*>(panel), inputs)[output];
+    for (long i = 0; i < inputs; i++) to[i] = scale * float(long(panel[place(output, i)]) - 128);
+  }
+
+#if defined(__AVX512F__)
+  static constexpr long kRows = 12, kAtOnce = 2;
+#else
+  static constexpr long kRows = 4, kAtOnce = 1;
+#endif
+
+  template <long Rows>
+  static void tile(const uint8_t* panel, long inputs, const uint8_t* rows, long stride, Floats (*sums)[kVectors]) {
+    const long quads = padded(inputs) / 4;
+    const float* by = scales(const_cast<uint8_t*>(panel), inputs);
+    for (long vector = 0; vector < kVectors; vector += kAtOnce) {
+      for (long r = 0; r < Rows; r++) {
+        for (long v = 0; v < kAtOnce; v++) sums[r][vector + v] = zeros();
+      }
+      for (long group = 0, quad = 0; quad < quads; group++) {
+        Ints totals[Rows][kAtOnce];
+        for (long r = 0; r < Rows; r++) {
+          for (Ints& total : totals[r]) total = Row(rows + r * stride, inputs).start(group);
+        }
+        for (const long last = std::min(quad + Row::kGroup / 4, quads); quad < last; quad++) {
+          Bytes weights[kAtOnce];
+          for (long v = 0; v < kAtOnce; v++) weights[v] = load_bytes(panel + place((vector + v) * kLanes, quad * 4));
+          for (long r = 0; r < Rows; r++) {
+            const Quad* input = Row(rows + r * stride, inputs).quad(quad);
+            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], weights[v], input);
+          }
+        }
+        for (long r = 0; r < Rows; r++) {
+          const Floats scale = Row(rows + r * stride, inputs).scale(group);
+          for (long v = 0; v < kAtOnce; v++) {
+            sums[r][vector + v] = multiply_add(to_floats(totals[r][v]), scale, sums[r][vector + v]);
+          }
+        }
+      }
+      for (long r = 0; r < Rows; r++) {
+        for (long v = vector; v < vector + kAtOnce; v++) sums[r][v] = sums[r][v] * load(by + v * kLanes);
+      }
+    }
+  }
+
+ private:
+  static long place(long output, long input) { return (input / 4 * kPanel + output) * 4 + input % 4; }
+  static float* scales(uint8_t* panel, long inputs) { return reinterpret_cast<float*>(panel + padded(inputs) * kPanel); }
+};

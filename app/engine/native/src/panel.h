@@ -1,0 +1,16 @@
+// What all weight formats share: outputs are taken 32 at a time, a panel, in two vectors of 16.
+//
+// A format says how the weights of a panel lie (`pack`, `unpack`), what a row of inputs is turned into before it meets
+// them (`prepare`), and how some rows are multiplied with a panel (`tile`). Inputs are padded with zeros to whole groups of
+// 32. Each output is one chain of additions over the inputs in order, whatever the number of rows.
+
+#pragma once
+
+#include <algorithm>
+
+#include "simd.h"
+
+constexpr long kVectors = 2;
+constexpr long kPanel = kVectors * kLanes;
+
+inline long padded(long count) { return (count + kPanel - 1) / kPanel * kPanel; }
