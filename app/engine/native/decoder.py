@@ -294,7 +294,8 @@ def _check_modules(model: Any, shape: _Shape) -> None:
     for module, _ in linears:
         if type(module) is not nn.Linear:
             raise UnfitModel(f"the native decoder does not know layers of type {type(module).__name__}")
-    shapes = [(tuple(module.weight.shape), expected) for module, expected in linears]
+    shapes: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    shapes += [(tuple(module.weight.shape), expected) for module, expected in linears]
     shapes += [(tuple(module.weight.shape), (size,)) for module, size in norms]
     shapes.append((tuple(model.model.embed_tokens.weight.shape), vocabulary))
     shapes.append((tuple(model.model.rotary_emb.inv_freq.shape), (shape.head_dim // 2,)))
