@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -13,14 +14,7 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t count) : bytes_(count * sizeof(Number)) {
-    if (bytes_ == 0) return;
-    void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-#ifdef MADV_HUGEPAGE
-    // Weights are read from one end to the other for every token: fewer, larger pages miss the address cache less.
-    if (bytes_ >= kHugePage) madvise(memory, bytes_, MADV_HUGEPAGE);
-#endif
-    data_ = static_cast<Number*>(memory);
+    if (bytes_ > 0) data_ = static_cast<Number*>(take(bytes_));
   }
   Buffer(Buffer&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
   Buffer& operator=(Buffer&& other) noexcept {
@@ -29,7 +23,7 @@ class Buffer {
     return *this;
   }
   ~Buffer() {
-    if (data_ != nullptr) munmap(data_, bytes_);
+    if (data_ != nullptr) give_back(data_, bytes_);
   }
 
   Number* data() { return data_; }
@@ -43,7 +37,29 @@ class Buffer {
   }
 
  private:
+#ifdef __SANITIZE_ADDRESS__
+  // The sanitizer watches the ends of what the allocator gives, not those of mapped pages.
+  static void* take(size_t bytes) {
+    void* memory = std::calloc(1, bytes);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+  }
+  static void give_back(void* memory, size_t) { std::free(memory); }
+#else
   static constexpr size_t kHugePage = 2u << 20;
+
+  static void* take(size_t bytes) {
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+#ifdef MADV_HUGEPAGE
+    // Weights are read from one end to the other for every token: fewer, larger pages miss the address cache less.
+    if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+  }
+  static void give_back(void* memory, size_t bytes) { munmap(memory, bytes); }
+#endif
+
   Number* data_ = nullptr;
   size_t bytes_ = 0;
 };

@@ -41,31 +41,44 @@ struct Int4 {
   }
 
 #if defined(__AVX512F__)
-  static constexpr long kRows = 8;
+  static constexpr long kRows = 8, kAtOnce = 2;
 #else
-  static constexpr long kRows = 4;
+  static constexpr long kRows = 4, kAtOnce = 1;
 #endif
 
   template <long Rows>
   static void tile(const uint8_t* panel, long inputs, const uint8_t* rows, long stride, Floats (*sums)[kVectors]) {
-    for (long r = 0; r < Rows; r++) sums[r][0] = sums[r][1] = zeros();
-    const uint8_t* block = panel;
-    for (long group = 0; group < Row::groups(inputs); group++, block += kBlock) {
-      for (long v = 0; v < kVectors; v++) {
-        Ints totals[Rows];
-        for (long r = 0; r < Rows; r++) totals[r] = Row(rows + r * stride, inputs).start(group);
+    for (long vector = 0; vector < kVectors; vector += kAtOnce) {
+      for (long r = 0; r < Rows; r++) {
+        for (long v = 0; v < kAtOnce; v++) sums[r][vector + v] = zeros();
+      }
+      const uint8_t* block = panel;
+      for (long group = 0; group < Row::groups(inputs); group++, block += kBlock) {
+        Ints totals[Rows][kAtOnce];
+        for (long r = 0; r < Rows; r++) {
+          for (Ints& total : totals[r]) total = Row(rows + r * stride, inputs).start(group);
+        }
+        // Unrolled, the compiler would load all inputs of the group first, and spill them.
+#pragma GCC unroll 1
         for (long i = 0; i < 4; i++) {
-          const Bytes both = load_bytes(block + (v * 4 + i) * 64), low = low_nibbles(both), high = high_nibbles(both);
+          Bytes low[kAtOnce], high[kAtOnce];
+          for (long v = 0; v < kAtOnce; v++) {
+            const Bytes both = load_bytes(block + ((vector + v) * 4 + i) * 64);
+            low[v] = low_nibbles(both);
+            high[v] = high_nibbles(both);
+          }
           for (long r = 0; r < Rows; r++) {
-            const Quad* inputs_of_row = Row(rows + r * stride, inputs).quad(group * 8 + i);
-            totals[r] = add_quads(totals[r], low, inputs_of_row);
-            totals[r] = add_quads(totals[r], high, inputs_of_row + 4);
+            const Quad* quads = Row(rows + r * stride, inputs).quad(group * 8 + i);
+            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], low[v], quads);
+            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], high[v], quads + 4);
           }
         }
-        const Floats scale = load_bf16(reinterpret_cast<const uint16_t*>(block + 512) + v * kLanes);
-        for (long r = 0; r < Rows; r++) {
-          const Floats product = to_floats(totals[r]) * Row(rows + r * stride, inputs).scale(group);
-          sums[r][v] = multiply_add(product, scale, sums[r][v]);
+        for (long v = 0; v < kAtOnce; v++) {
+          const Floats scale = load_bf16(reinterpret_cast<const uint16_t*>(block + 512) + (vector + v) * kLanes);
+          for (long r = 0; r < Rows; r++) {
+            const Floats product = to_floats(totals[r][v]) * Row(rows + r * stride, inputs).scale(group);
+            sums[r][vector + v] = multiply_add(product, scale, sums[r][vector + v]);
+          }
         }
       }
     }
