@@ -56,6 +56,7 @@ def show_banner(settings: Settings, info: Ready, port: int) -> None:
     lines = {
         "model": f"{settings.served_name} ({info.parameters / 1e6:.1f} M parameters)",
         "device": f"{info.device}, {info.dtype}, quantization {info.quantization}, {info.kernels} kernels",
+        **({"why": "; ".join(info.reasons)} if info.reasons else {}),
         "memory": f"{info.memory_bytes / 2**20:,.0f} MiB of weights",
         "KV cache": f"{capacity:,} tokens, at most {info.max_model_len:,} a sequence",
         "API": f"{url}/v1/chat/completions",
@@ -67,6 +68,4 @@ def show_banner(settings: Settings, info: Ready, port: int) -> None:
     print("\nRepartee is ready\n", file=sys.stderr)
     for name, value in lines.items():
         print(f"  {name:<10}{value}", file=sys.stderr)
-    for reason in info.reasons:
-        print(f"  {'':<10}{reason}", file=sys.stderr)
     print("\nCtrl-C ends it; open streams are finished first.\n", file=sys.stderr, flush=True)

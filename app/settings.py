@@ -89,7 +89,12 @@ class Settings(BaseSettings):
     kv_cache_memory_ratio: float = Field(
         0.2, gt=0, le=0.95, description="Share of free memory for the KV cache."
     )
-    block_size: int = Field(16, ge=1, le=256, description="Tokens in a block of the KV cache.")
+    block_size: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="Tokens in a block of the KV cache; the native decoder wants a divisor or a multiple of 16.",
+    )
     max_batch_tokens: int = Field(512, ge=16, description="Token budget of one engine step.")
     prefill_chunk: int = Field(
         128, ge=16, description="Prompt tokens of one step while other sequences decode."

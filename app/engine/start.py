@@ -75,7 +75,8 @@ def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> None
         outputs = core.step().outputs
         if any(output.finish_reason is FinishReason.FAILED for output in outputs):
             raise StartFailure(
-                "The model fails on its warm-up requests; the log above says how. Try REPARTEE_DTYPE=float32."
+                "The model fails on its warm-up requests. Where the log above says nothing of it, its numbers are not "
+                "finite: the weights are damaged, or too large for this type; REPARTEE_DTYPE=float32 may help."
             )
 
 

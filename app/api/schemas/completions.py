@@ -6,7 +6,6 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from app.api.schemas.base import check_neutral, neutral
 from app.api.schemas.generation import GenerationRequest, TokenId
-from app.services.completions import MAX_PROMPTS
 
 Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 
@@ -17,8 +16,9 @@ class CompletionRequest(GenerationRequest):
     prompt: (
         str
         | Ids
-        | Annotated[list[str], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
-        | Annotated[list[Ids], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
+        # How many is the service's to refuse: here the message would be about types.
+        | Annotated[list[str], Field(min_length=1, fail_fast=True)]
+        | Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
     )
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     best_of: Any = None

@@ -69,7 +69,7 @@ def load_model(config: EngineConfig) -> LoadedModel:
         quantization, reason = choose_quantization(
             config.quantization, device, parameters * stored.itemsize, free_memory(device), unfit
         )
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = AutoModelForCausalLM.from_pretrained(
             config.model,
             config=hf_config,
             dtype=stored,
@@ -77,8 +77,12 @@ def load_model(config: EngineConfig) -> LoadedModel:
             attn_implementation=ATTENTION,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **quantization_arguments(quantization, stored),
         )
+        if found["missing_keys"]:
+            # transformers would serve random numbers in their place.
+            raise ValueError(f"the checkpoint lacks {', '.join(sorted(found['missing_keys'])[:3])}")
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelLoadError(f"Cannot load the model {config.model}: {error}") from error
     model.eval().requires_grad_(False)

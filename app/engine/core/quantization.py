@@ -28,7 +28,7 @@ def choose_quantization(
     if requested in NATIVE and unfit is not None:
         raise ValueError(f"REPARTEE_QUANTIZATION is {requested}, but {unfit}.")
     if requested != "auto":
-        return requested, "set"
+        return requested, "as REPARTEE_QUANTIZATION says"
     if unfit is None:
         return "int8", "half the size of bf16, twice as fast, and as good"
     if plain_bytes <= free_bytes / 2:

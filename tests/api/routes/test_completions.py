@@ -58,6 +58,13 @@ async def test_prompts_as_text_or_ids(
     assert answer["usage"]["prompt_tokens"] == sum(map(len, ids))
 
 
+@pytest.mark.parametrize("prompt", [["a"] * 9, [[5]] * 9])
+async def test_too_many_prompts_are_told_the_limit(client: httpx.AsyncClient, prompt: Any) -> None:
+    response = await client.post(PATH, json=body(prompt=prompt))
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "prompt") and "1 and 8 prompts" in error["message"]
+
+
 async def test_sixteen_tokens_unless_asked() -> None:
     app = build_app(FakeEngine(script=saying("a b " * 50)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:

@@ -1,11 +1,13 @@
 """Loading: weight formats, what is chosen and what is refused."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -214,6 +216,16 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelLoadError):
         load_model(config(tmp_path))
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_checkpoint("llama"), directory)
+    tensors = load_file(directory / "model.safetensors")
+    del tensors["model.layers.1.mlp.down_proj.weight"]
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelLoadError, match=r"lacks model.layers.1.mlp.down_proj.weight"):
+        load_model(config(directory))
 
 
 def test_a_truncated_checkpoint_is_refused(tmp_path: Path) -> None:

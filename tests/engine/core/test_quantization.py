@@ -37,7 +37,7 @@ def test_in_the_native_decoder_auto_takes_8_bits() -> None:
 
 @pytest.mark.parametrize("name", ["none", "int4", "bnb-int8"])
 def test_what_is_set_is_taken(name: str) -> None:
-    assert choose_quantization(name, CPU, 1, 8 * GIB, None) == (name, "set")
+    assert choose_quantization(name, CPU, 1, 8 * GIB, None) == (name, "as REPARTEE_QUANTIZATION says")
 
 
 @pytest.mark.parametrize("name", ["int8", "int4"])
