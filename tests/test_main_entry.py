@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from app import __main__ as entry
@@ -128,6 +129,12 @@ def test_the_banner_says_what_is_served_and_where(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert all(word in printed.err for word in words)
+
+
+def test_the_banner_says_why_it_runs_like_this(capsys: pytest.CaptureFixture[str]) -> None:
+    ready = msgspec.structs.replace(READY, reasons=["none weights: small", "torch kernels: another family"])
+    show_banner(Settings(model="m"), ready, 8123)
+    assert "why       none weights: small; torch kernels: another family" in capsys.readouterr().err
 
 
 def test_the_banner_names_no_page_that_a_browser_may_not_open(capsys: pytest.CaptureFixture[str]) -> None:
