@@ -26,6 +26,8 @@ SUBJECTS: dict[str, Subject] = {
     gates.GENERATE[1]: bare_generate("float32"),
     gates.SERVE[0]: transformers_serve("bfloat16"),
     gates.SERVE[1]: transformers_serve("float32"),
+    "ours int8": ours("int8"),
+    "ours int4": ours("int4"),
     "ours bnb-nf4": ours("bnb-nf4"),
     "ours bnb-int8": ours("bnb-int8"),
     gates.EMBEDDED: embedded,

@@ -20,7 +20,7 @@ _TO_THE_END = {"ignore_eos": True}
 
 
 def ours(quantization: str = "none", *, gap_test: bool = False) -> Subject:
-    """This service with the random model in bf16, or quantized by bitsandbytes as it does by itself."""
+    """This service with the random model in bf16, or quantized as it does by itself."""
 
     def measure(plan: Plan) -> Figures:
         settings = {"MODEL": str(plan.model), "QUANTIZATION": quantization}
