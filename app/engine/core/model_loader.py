@@ -13,9 +13,10 @@ from app.engine.config import EngineConfig
 from app.engine.core.attention import NAME as ATTENTION
 from app.engine.core.memory import free_memory, leave_checkpoint
 from app.engine.core.quantization import avoid_unfit_kernels, choose_quantization, quantization_arguments
-from app.engine.native.decoder import NativeDecoder, UnfitModel, WeightFormat, unfit_for_native
+from app.engine.native.decoder import NativeDecoder, WeightFormat
 from app.engine.native.library import native_library
 from app.engine.native.linear import linear_kernel, use_bf16_linears
+from app.engine.native.llama_family import UnfitModel, unfit_for_native
 from app.errors import ReparteeError
 
 _NATIVE_WEIGHTS = {"none": WeightFormat.BF16, "int8": WeightFormat.INT8, "int4": WeightFormat.INT4}

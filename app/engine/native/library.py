@@ -103,7 +103,9 @@ def _build(path: Path, name: str) -> None:
     compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or ""]
     if not compiler[0]:
         raise OSError("no C++ compiler was found")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(
+        parents=True, exist_ok=True
+    )  # others may read it: an image is built by one user and run by another
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         objects = []
         for source in sorted(_SOURCES.glob("*.cpp")):

@@ -21,17 +21,14 @@ from transformers import (
     Qwen3Config,
 )
 
-from app.engine.native.decoder import NativeDecoder, UnfitModel, WeightFormat, unfit_for_native
+from app.engine.native.decoder import NativeDecoder, WeightFormat
 from app.engine.native.library import supported_sets
+from app.engine.native.llama_family import UnfitModel, unfit_for_native
+from tests.engine.core import tiny_models
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 160,
+SIZES = tiny_models.SIZES | {
     "hidden_size": 64,
     "intermediate_size": 96,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 16,
     "max_position_embeddings": 512,
     "initializer_range": 0.1,
 }

@@ -1,15 +1,9 @@
 """The native linear layer: float32 arithmetic on bf16 weights, bit-equal whatever the batch and the threads."""
 
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
-from app.engine.native import library
-from app.engine.native.library import native_library
 from app.engine.native.linear import Bf16Linear, linear_kernel
 
 SHAPES = [(8, 16), (13, 16), (64, 37), (1, 7), (301, 256), (16, 4864)]
@@ -47,30 +41,3 @@ def test_a_row_does_not_depend_on_its_batch_or_on_threads(shape: tuple[int, int]
                 assert torch.equal(native(x[:rows]), together[:rows])
     finally:
         torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def fresh_library() -> Iterator[None]:
-    native_library.cache_clear()
-    yield
-    native_library.cache_clear()
-
-
-def test_without_a_compiler_there_is_no_kernel(
-    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    assert linear_kernel() is None
-    assert "no C++ compiler" in caplog.text
-
-
-def test_a_compiler_that_fails_leaves_no_kernel_and_no_file(
-    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
-    monkeypatch.setenv("CXX", "false")
-    assert linear_kernel() is None
-    assert not (tmp_path / "build" / "x.so").exists()
-    assert subprocess.run(["ls", tmp_path / "build"], capture_output=True, check=True).stdout == b""

@@ -18,6 +18,13 @@ Buffer<float> copy(const float* from, long count) {
 float widened(uint16_t number) { return from_bf16(number); }
 float widened(float number) { return number; }
 
+// What root mean square norm (Zhang and Sennrich 2019) multiplies `size` numbers with; zeros follow them up to `stride`.
+Floats norm_factor(const float* from, long stride, long size, float epsilon) {
+  Floats squares = zeros();
+  for (long i = 0; i < stride; i += kLanes) squares = multiply_add(load(from + i), load(from + i), squares);
+  return broadcast(1.0f / std::sqrt(sum(squares) / float(size) + epsilon));
+}
+
 // Store a panel's outputs in a row of `outputs` numbers, which the last panel may reach beyond.
 void store_outputs(float* row, long first, long outputs, const Floats* sums) {
   for (long v = 0; v < kVectors; v++, first += kLanes) {
@@ -264,14 +271,12 @@ void Decoder::embed(const Row& row, long number) {
   }
 }
 
-// Root mean square norm (Zhang and Sennrich 2019) of a row's residual, whose padding is zero and stays so.
+// The norm of a row's residual, whose padding is zero and stays so.
 const float* Decoder::normalize(long number, const Buffer<float>& weights, int thread) {
   const float* from = residual_.data() + number * hidden_stride_;
   float* to = normed_[thread].data();
-  Floats squares = zeros();
-  for (long i = 0; i < hidden_stride_; i += kLanes) squares = multiply_add(load(from + i), load(from + i), squares);
-  const Floats scale = broadcast(1.0f / std::sqrt(sum(squares) / float(shape_.hidden) + shape_.norm_epsilon));
-  for (long i = 0; i < hidden_stride_; i += kLanes) store(to + i, load(from + i) * scale * load(weights.data() + i));
+  const Floats factor = norm_factor(from, hidden_stride_, shape_.hidden, shape_.norm_epsilon);
+  for (long i = 0; i < hidden_stride_; i += kLanes) store(to + i, load(from + i) * factor * load(weights.data() + i));
   return to;
 }
 
@@ -308,9 +313,7 @@ void Decoder::rotate_and_cache(const Layer& layer, long number, const Row& row, 
 float* Decoder::rotate(float* vector, const Buffer<float>& norm, const float* angles, float scale) const {
   const long dim = shape_.head_dim, half = dim / 2;
   if (!norm.empty()) {
-    Floats squares = zeros();
-    for (long i = 0; i < dim; i += kLanes) squares = multiply_add(load(vector + i), load(vector + i), squares);
-    const Floats factor = broadcast(1.0f / std::sqrt(sum(squares) / float(dim) + shape_.norm_epsilon));
+    const Floats factor = norm_factor(vector, dim, dim, shape_.norm_epsilon);
     for (long i = 0; i < dim; i += kLanes) store(vector + i, load(vector + i) * factor * load(norm.data() + i));
   }
   for (long i = 0; i < half; i++) {

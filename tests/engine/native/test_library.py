@@ -1,0 +1,72 @@
+"""The native library: where it may lie, and what happens where it cannot be built."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.engine.native import library
+from app.engine.native.library import native_library, supported_sets
+from app.engine.native.linear import linear_kernel
+
+
+@pytest.fixture
+def fresh_library() -> Iterator[None]:
+    native_library.cache_clear()
+    yield
+    native_library.cache_clear()
+
+
+def test_without_a_compiler_there_is_no_kernel(
+    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert linear_kernel() is None
+    assert "no C++ compiler" in caplog.text
+
+
+def test_a_compiler_that_fails_leaves_no_kernel_and_no_file(
+    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
+    monkeypatch.setenv("CXX", "false")
+    assert linear_kernel() is None
+    assert not (tmp_path / "build" / "x.so").exists()
+    assert subprocess.run(["ls", tmp_path / "build"], capture_output=True, check=True).stdout == b""
+
+
+def test_a_compiler_older_than_the_processor_builds_for_the_next_best_set(
+    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / f"{name}.so")
+    monkeypatch.setattr(library, "INSTRUCTION_SETS", {"newest": ["newest"], "portable": []})
+    monkeypatch.setattr(library, "_processor_flags", lambda: "flags : newest")
+    assert supported_sets() == ["newest", "portable"]
+    assert native_library() is not None
+    assert [file.name for file in tmp_path.iterdir()] == ["portable.so"]
+
+
+def test_what_one_user_builds_another_can_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An image is built as root and run as another user."""
+    old = os.umask(0o022)
+    try:
+        library._build(tmp_path / "build" / "x.so", "portable")
+    finally:
+        os.umask(old)
+    for path, needed in ((tmp_path / "build", 0o005), (tmp_path / "build" / "x.so", 0o004)):
+        assert path.stat().st_mode & needed == needed
+
+
+def test_a_directory_that_others_may_write_is_not_trusted(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    assert library._own_directory(own) == own and own.stat().st_mode & 0o077 == 0
+    own.chmod(0o777)
+    with pytest.raises(OSError, match="own directory"):
+        library._own_directory(own)
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="own directory"):
+        library._own_directory(tmp_path / "link")
