@@ -1,6 +1,7 @@
 """A real service: `python -m app` in a process of its own, with a real engine process below it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,14 @@ class Service:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         (engine,) = [int(child) for child in children]
         return engine
+
+    def hold_engine(self) -> None:
+        """Suspend the engine, so that what runs goes on running until `release_engine`."""
+        os.kill(self.engine_process, signal.SIGSTOP)
+
+    def release_engine(self) -> None:
+        """Let a suspended engine go on."""
+        os.kill(self.engine_process, signal.SIGCONT)
 
     def sample(self, name: str, **labels: str) -> float:
         """Sum of the samples of a metric whose labels include `labels`; there must be one."""
