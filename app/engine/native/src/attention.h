@@ -1,13 +1,15 @@
-// KeyValueCache, and attention over it, one query row at a time.
+// KeyValueCache, and attention over it, for a tile of rows that follow each other in one sequence.
 //
 // Keys and values lie in bf16. A page holds up to 16 tokens of one KV head: its keys as pairs of dimensions with the
-// tokens side by side, so that one vector collects the scores of 16 tokens; its values token by token. A row reads what
-// it may see of its own sequence and nothing else, in a fixed order, so its result depends on no other row of the step.
+// tokens side by side, so that one vector collects the scores of 16 tokens; its values as pairs of tokens with the
+// dimensions side by side, so that one vector adds two tokens to 16 dimensions. Rows of a tile share what is loaded and no
+// sum: what a row does not see has no weight in its own, and adds zero to it. So its result depends on no other row.
 
 #pragma once
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "simd.h"
 #include "tiles.h"
@@ -45,9 +47,9 @@ class KeyValueCache {
   void write(long layer, const int32_t* table, long index, long head, const float* key, const float* value) const {
     const long lane = index % page_tokens_;
     uint16_t* keys = page(layer, table, index, head);
-    uint16_t* values = keys + kLanes * dim_ + lane * dim_;
+    uint16_t* values = keys + kLanes * dim_ + lane / 2 * 2 * dim_ + lane % 2;
     for (long i = 0; i < dim_; i++) keys[(i / 2 * kLanes + lane) * 2 + i % 2] = to_bf16(key[i]);
-    for (long i = 0; i < dim_; i++) values[i] = to_bf16(value[i]);
+    for (long i = 0; i < dim_; i++) values[i * 2] = to_bf16(value[i]);
   }
 
  private:
@@ -57,43 +59,75 @@ class KeyValueCache {
   long page_tokens_, pages_, heads_, dim_, layer_size_;
 };
 
-// Attention of one row's query heads that share a KV head.
+// Rows of a step that follow each other in one sequence and see the same, but for themselves.
+struct RowTile {
+  long first, count;
+};
+
+// Attention of a tile's query heads that share a KV head. A query is one of these heads of one of these rows; a row's
+// come before the next row's.
 class Attention {
  public:
-  // table: the sequence's blocks; group: query heads that share KV head `head` of `layer`.
-  Attention(const KeyValueCache& cache, const int32_t* table, long layer, long head, long group)
-      : cache_(cache), table_(table), layer_(layer), head_(head), group_(group) {}
+#if defined(__AVX512F__)
+  static constexpr long kQueries = 14, kSums = 28;
+#else
+  static constexpr long kQueries = 6, kSums = 6;
+#endif
 
-  // Floats of scratch that a row needs whose token has this index: its two spans may begin and end within a page.
-  static long scratch(const KeyValueCache& cache, long index, long group) {
-    return group * (index / cache.page_tokens() + 4) * kLanes;
+  // A page, and which of its tokens belong to a span.
+  struct Page {
+    const uint16_t* keys;
+    long begin, first, last;  // index of its first token; the lanes within the span
+    bool branch;
+  };
+
+  // table: the sequence's blocks; group: query heads that share KV head `head` of `layer`; window: positions that a
+  // row sees, 0 for all.
+  Attention(const KeyValueCache& cache, const int32_t* table, long layer, long head, long group, long window)
+      : cache_(cache), table_(table), layer_(layer), head_(head), group_(group), window_(window) {}
+
+  // Rows that one tile may have.
+  static long most_rows(long group) { return std::max(1L, kQueries / group); }
+
+  // Whether the row after `row` may be in its tile.
+  static bool goes_on(const Row& row, const Row& next) {
+    const bool same = row.prefix_end == next.prefix_end && row.branch_start == next.branch_start;
+    const bool follows = next.index == row.index + 1 && next.position == row.position + 1;
+    return next.table == row.table && follows && (same || (is_plain(row) && is_plain(next)));
   }
 
-  // queries (group, dim), already scaled, to output (group, dim). `window` 0 lets a row see everything.
-  void attend(const Row& row, long window, const Input* queries, float* output, float* scratch) {
-    Span spans[2] = {{0, row.prefix_end}, {row.branch_start, row.index + 1}};
-    if (window > 0) {
-      spans[0].first = std::max<long>(0, row.position - window + 1);
-      spans[1].first = std::max<long>(row.branch_start, row.index - window + 1);
-    }
-    stride_ = (pages(spans[0]) + pages(spans[1])) * kLanes;
-    long done = 0;
-    for (const Span& span : spans) {
-      each_page(span, [&](const uint16_t* keys, long first, long last) {
-        score(keys, queries, scratch + done);
-        hide(scratch + done, first, last);
-        done += kLanes;
-      });
-    }
-    for (long head = 0; head < group_; head++) softmax(scratch + head * stride_);
-    in_tiles<kHeads>(group_, [&](long head, auto heads) {
-      const float* weights = scratch + head * stride_;
-      float* to = output + head * cache_.dim();
-      long from = 0;
-      if constexpr (heads <= kHeads / 4) {
-        for (; from + 4 * kLanes <= cache_.dim(); from += 4 * kLanes) mix<heads, 4>(spans, weights, from, to);
+  // Floats of scratch that a tile needs whose last token has this index: its spans may begin and end within a page.
+  static long scratch(const KeyValueCache& cache, long index) {
+    return kQueries * ((index / cache.page_tokens() + 4) * kLanes + cache.dim());
+  }
+
+  // From queries, already scaled, to output: `stride` numbers from row to row, each (group, dim).
+  void attend(const Row* rows, long count, const Input* queries, float* output, long stride, std::vector<Page>& pages,
+              float* scratch) {
+    rows_ = rows;
+    spans_[0] = {first_seen(rows[0]), rows[count - 1].prefix_end};
+    spans_[1] = {first_of_branch(rows[0]), is_plain(rows[0]) ? 0 : rows[count - 1].index + 1};
+    find_pages(pages);
+    in_tiles<kQueries>(count * group_, [&](long first, auto size) {
+      const auto place = [&](long query) {
+        return (first + query) / group_ * stride + (first + query) % group_ * cache_.dim();
+      };
+      Input* turned = reinterpret_cast<Input*>(scratch);
+      for (long i = 0; i < cache_.dim(); i += 2) {
+        for (long q = 0; q < size; q++, turned += 2) std::copy_n(queries + place(q) + i, 2, turned);
       }
-      for (; from < cache_.dim(); from += kLanes) mix<heads, 1>(spans, weights, from, to);
+      float* weights = scratch + size * cache_.dim();
+      score<size>(first, pages, reinterpret_cast<const Input*>(scratch), weights);
+      float inverse[size];
+      for (long q = 0; q < size; q++) inverse[q] = softmax(weights + q * kLanes, pages.size(), size * kLanes);
+      constexpr long kWide = std::max(1L, std::min(4L, kSums / long(size)));
+      long from = 0;
+      for (; from + kWide * kLanes <= cache_.dim(); from += kWide * kLanes) {
+        mix<size, kWide>(pages, weights, inverse, from, [&](long q) { return output + place(q) + from; });
+      }
+      for (; from < cache_.dim(); from += kLanes) {
+        mix<size, 1>(pages, weights, inverse, from, [&](long q) { return output + place(q) + from; });
+      }
     });
   }
 
@@ -103,95 +137,130 @@ class Attention {
     long first, last;
   };
 
-#if defined(__AVX512F__)
-  static constexpr long kHeads = 8;
-#else
-  static constexpr long kHeads = 4;
-#endif
+  // Whether everything before a row is its prefix, and its branch empty.
+  static bool is_plain(const Row& row) { return row.prefix_end == row.index + 1; }
 
-  long pages(const Span& span) const {
-    const long tokens = cache_.page_tokens();
-    return span.last > span.first ? (span.last - 1) / tokens - span.first / tokens + 1 : 0;
+  long first_seen(const Row& row) const { return window_ > 0 ? std::max<long>(0, row.position - window_ + 1) : 0; }
+  long first_of_branch(const Row& row) const {
+    return window_ > 0 ? std::max<long>(row.branch_start, row.index - window_ + 1) : row.branch_start;
   }
 
-  // Call `body(page, first lane, last lane)` for each page that holds tokens of the span.
-  template <class Body>
-  void each_page(const Span& span, const Body& body) const {
+  // The pages that hold tokens of the spans.
+  void find_pages(std::vector<Page>& pages) const {
     const long tokens = cache_.page_tokens();
-    for (long index = span.first; index < span.last;) {
-      const long begin = index - index % tokens, last = std::min(span.last, begin + tokens);
-      body(cache_.page(layer_, table_, index, head_), index - begin, last - begin);
-      index = last;
+    pages.clear();
+    for (const bool branch : {false, true}) {
+      for (long index = spans_[branch].first; index < spans_[branch].last;) {
+        const long begin = index - index % tokens, last = std::min(spans_[branch].last, begin + tokens);
+        pages.push_back({cache_.page(layer_, table_, index, head_), begin, index - begin, last - begin, branch});
+        index = last;
+      }
     }
   }
 
-  // Scores of one page for all heads: scores[head * stride_ + lane].
-  void score(const uint16_t* keys, const Input* queries, float* scores) const {
-    in_tiles<kHeads>(group_, [&](long head, auto heads) {
-      Floats sums[heads];
-      for (Floats& s : sums) s = zeros();
-      const Input* query = queries + head * cache_.dim();
-      for (long i = 0; i < cache_.dim(); i += 2) {
-        for (long h = 0; h < heads; h++) sums[h] = add_pairs(sums[h], keys + i * kLanes, query + h * cache_.dim() + i);
+  // Scores[page][query][lane] of queries that lie pair by pair.
+  template <long Queries>
+  void score(long first, const std::vector<Page>& pages, const Input* queries, float* scores) const {
+    // So many pages at a time that the processor need not wait for one sum to begin the next.
+    constexpr long kPages = std::max(1L, 8 / Queries);
+    const long count = pages.size();
+    for (long number = 0; number < count;) {
+      float* to = scores + number * Queries * kLanes;
+      if (number + kPages <= count) {
+        of_pages<Queries, kPages>(&pages[number], queries, to);
+        number += kPages;
+      } else {
+        of_pages<Queries, 1>(&pages[number], queries, to);
+        number++;
       }
-      for (long h = 0; h < heads; h++) store(scores + (head + h) * stride_, sums[h]);
-    });
+    }
+    for (const Page& page : pages) {
+      for (long q = 0; q < Queries; q++, scores += kLanes) {
+        const Row& row = rows_[(first + q) / group_];
+        const long begin = page.branch ? first_of_branch(row) : first_seen(row);
+        const long end = page.branch ? row.index + 1 : row.prefix_end;
+        hide(scores, begin - page.begin, std::min(end - page.begin, cache_.page_tokens()));
+      }
+    }
+  }
+
+  template <long Queries, long Pages>
+  void of_pages(const Page* pages, const Input* queries, float* scores) const {
+    Floats sums[Pages][Queries];
+    for (auto& of_page : sums) {
+      for (Floats& s : of_page) s = zeros();
+    }
+    for (long i = 0; i < cache_.dim(); i += 2, queries += 2 * Queries) {
+      for (long p = 0; p < Pages; p++) {
+        for (long q = 0; q < Queries; q++) {
+          sums[p][q] = add_pairs(sums[p][q], pages[p].keys + i * kLanes, queries + 2 * q);
+        }
+      }
+    }
+    for (const auto& of_page : sums) {
+      for (long q = 0; q < Queries; q++, scores += kLanes) store(scores, of_page[q]);
+    }
   }
 
   // Lanes outside of [first, last) get no weight, whatever lies there.
-  void hide(float* scores, long first, long last) const {
-    if (first == 0 && last == kLanes) return;
-    for (long head = 0; head < group_; head++) {
-      float* of_head = scores + head * stride_;
-      std::fill(of_head, of_head + first, -std::numeric_limits<float>::infinity());
-      std::fill(of_head + last, of_head + kLanes, -std::numeric_limits<float>::infinity());
-    }
+  static void hide(float* scores, long first, long last) {
+    if (first <= 0 && last >= kLanes) return;
+    constexpr float kNone = -std::numeric_limits<float>::infinity();
+    std::fill(scores, scores + std::clamp(first, 0L, kLanes), kNone);
+    std::fill(scores + std::clamp(last, 0L, kLanes), scores + kLanes, kNone);
   }
 
-  // Scores to weights that sum to one.
-  void softmax(float* scores) const {
+  // A query's scores, `stride` from page to page, to weights, whose sum's inverse it returns. They take the scores' place.
+  static float softmax(float* scores, long pages, long stride) {
     Floats best = load(scores);
-    for (long i = kLanes; i < stride_; i += kLanes) best = maximum(best, load(scores + i));
+    for (long page = 1; page < pages; page++) best = maximum(best, load(scores + page * stride));
     const Floats top = broadcast(largest(best));
     Floats total = zeros();
-    for (long i = 0; i < stride_; i += kLanes) {
-      // A hidden lane adds 1e-38 to a total of at least 1, that is nothing; its value is never read.
-      const Floats weight = exponential(load(scores + i) - top);
-      store(scores + i, weight);
+    for (long page = 0; page < pages; page++) {
+      const Floats below = load(scores + page * stride) - top;
+      const Floats weight = zero_where_less(exponential(below), below, broadcast(-87.0f));
       total = total + weight;
+      put(reinterpret_cast<Input*>(scores + page * stride), weight);
     }
-    const Floats inverse = broadcast(1.0f / sum(total));
-    for (long i = 0; i < stride_; i += kLanes) store(scores + i, load(scores + i) * inverse);
+    return 1.0f / sum(total);
   }
 
-  // Weighted sums of `Wide` vectors of the values, from dimension `from` on.
-  template <long Heads, long Wide>
-  void mix(const Span* spans, const float* weights, long from, float* output) const {
-    Floats sums[Heads][Wide];
-    for (auto& of_head : sums) {
-      for (Floats& s : of_head) s = zeros();
+  // Weighted sums of `Wide` vectors of the values, from dimension `from` on, to `place(query)`.
+  template <long Queries, long Wide, class Place>
+  void mix(const std::vector<Page>& pages, const float* weights, const float* inverse, long from,
+           const Place& place) const {
+    Floats sums[Queries][Wide];
+    for (auto& of_query : sums) {
+      for (Floats& s : of_query) s = zeros();
     }
-    for (long span = 0; span < 2; span++) {
-      each_page(spans[span], [&](const uint16_t* page, long first, long last) {
-        const uint16_t* values = page + kLanes * cache_.dim() + from;
-        for (long lane = first; lane < last; lane++) {
-          for (long w = 0; w < Wide; w++) {
-            const Floats value = load_bf16(values + lane * cache_.dim() + w * kLanes);
-            for (long h = 0; h < Heads; h++) {
-              sums[h][w] = multiply_add(broadcast(weights[h * stride_ + lane]), value, sums[h][w]);
-            }
-          }
-        }
-        weights += kLanes;
-      });
+    const auto add = [&](const uint16_t* values, long pair) {
+      for (long q = 0; q < Queries; q++) {
+        const Input* weight = reinterpret_cast<const Input*>(weights + q * kLanes) + 2 * pair;
+        for (long w = 0; w < Wide; w++) sums[q][w] = add_pairs(sums[q][w], values + w * 2 * kLanes, weight);
+      }
+    };
+    // What lies beside the first or the last token in its pair is none of this sequence's.
+    const auto add_one = [&](const uint16_t* values, long lane) {
+      uint16_t pairs[Wide * 2 * kLanes] = {};
+      for (long i = lane % 2; i < Wide * 2 * kLanes; i += 2) pairs[i] = values[i];
+      add(pairs, lane / 2);
+    };
+    for (const Page& page : pages) {
+      const uint16_t* values = page.keys + kLanes * cache_.dim() + from * 2;
+      const auto pair = [&](long lane) { return values + lane / 2 * 2 * cache_.dim(); };
+      if (page.first % 2 == 1) add_one(pair(page.first), page.first);
+      for (long lane = (page.first + 1) / 2 * 2; lane + 1 < page.last; lane += 2) add(pair(lane), lane / 2);
+      if (page.last % 2 == 1) add_one(pair(page.last), page.last - 1);
+      weights += Queries * kLanes;
     }
-    for (long h = 0; h < Heads; h++) {
-      for (long w = 0; w < Wide; w++) store(output + h * cache_.dim() + from + w * kLanes, sums[h][w]);
+    for (long q = 0; q < Queries; q++) {
+      for (long w = 0; w < Wide; w++) store(place(q) + w * kLanes, sums[q][w] * broadcast(inverse[q]));
     }
   }
 
   const KeyValueCache& cache_;
   const int32_t* table_;
-  const long layer_, head_, group_;
-  long stride_ = 0;
+  const long layer_, head_, group_, window_;
+  const Row* rows_ = nullptr;
+  Span spans_[2] = {};
 };

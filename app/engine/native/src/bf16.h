@@ -10,9 +10,14 @@ struct Bf16 {
   static long row_bytes(long inputs) { return padded(inputs) * long(sizeof(Input)); }
   static long panel_bytes(long inputs) { return padded(inputs) * kPanel * 2; }
 
-  static void prepare(const float* from, long inputs, uint8_t* to) {
-    Input* row = reinterpret_cast<Input*>(to);
-    for (long i = 0; i < padded(inputs); i += kLanes) put(row + i, load(from + i));
+  // Pairs of the same two inputs lie side by side, row after row.
+  static void prepare(const float* from, long inputs, uint8_t* tile, long size, long row) {
+    Input* to = reinterpret_cast<Input*>(tile) + 2 * row;
+    for (long i = 0; i < padded(inputs); i += kLanes) {
+      Input numbers[kLanes];
+      put(numbers, load(from + i));
+      for (long j = 0; j < kLanes; j += 2) std::copy_n(numbers + j, 2, to + (i + j) * size);
+    }
   }
 
   static void pack(const float* weights, long count, long inputs, uint8_t* panel, long vector) {
@@ -41,11 +46,12 @@ struct Bf16 {
   static constexpr long kRows = 6, kSums = 6;
 #endif
 
-  template <long Rows>
-  static void tile(const uint8_t* panel, long inputs, const uint8_t* rows, long stride, Floats (*sums)[kVectors]) {
-    constexpr long kAtOnce = Rows * kVectors <= kSums ? kVectors : 1;
+  template <long Size, bool Ahead>
+  static void multiply(const uint8_t* panel, long inputs, const uint8_t* tile, Floats (*sums)[kVectors]) {
+    constexpr long kAtOnce = Size * kVectors <= kSums ? kVectors : 1;
     for (long vector = 0; vector < kVectors; vector += kAtOnce) {
-      some<Rows, kAtOnce>(reinterpret_cast<const uint16_t*>(panel), padded(inputs) / 2, rows, stride, vector, sums);
+      some<Size, kAtOnce, Ahead>(reinterpret_cast<const uint16_t*>(panel), padded(inputs) / 2,
+                                 reinterpret_cast<const Input*>(tile), vector, sums);
     }
   }
 
@@ -57,22 +63,21 @@ struct Bf16 {
     return (vector / kSideBySide * pairs * kSideBySide + pair * kSideBySide + vector % kSideBySide) * kLanes * 2;
   }
 
-  template <long Rows, long Vectors>
-  static void some(const uint16_t* weights, long pairs, const uint8_t* rows, long stride, long vector,
-                   Floats (*results)[kVectors]) {
-    Floats sums[Rows][Vectors];
+  template <long Size, long Vectors, bool Ahead>
+  static void some(const uint16_t* weights, long pairs, const Input* inputs, long vector, Floats (*results)[kVectors]) {
+    Floats sums[Size][Vectors];
     for (auto& of_row : sums) {
       for (Floats& s : of_row) s = zeros();
     }
-    for (long pair = 0; pair < pairs; pair++) {
-      for (long r = 0; r < Rows; r++) {
-        const Input* input = reinterpret_cast<const Input*>(rows + r * stride) + pair * 2;
+    for (long pair = 0; pair < pairs; pair++, inputs += 2 * Size) {
+      for (long v = 0; v < Vectors; v++) prefetch<Ahead>(weights + place(vector + v, pair, pairs));
+      for (long r = 0; r < Size; r++) {
         for (long v = 0; v < Vectors; v++) {
-          sums[r][v] = add_pairs(sums[r][v], weights + place(vector + v, pair, pairs), input);
+          sums[r][v] = add_pairs(sums[r][v], weights + place(vector + v, pair, pairs), inputs + 2 * r);
         }
       }
     }
-    for (long r = 0; r < Rows; r++) {
+    for (long r = 0; r < Size; r++) {
       for (long v = 0; v < Vectors; v++) results[r][vector + v] = sums[r][v];
     }
   }

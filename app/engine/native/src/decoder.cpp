@@ -183,14 +183,17 @@ void Decoder::run_layer(long number, Work& work) {
 void Decoder::attend(long number, const Work& work) {
   const Row* rows = work.step.rows;
   const long threads = team_->size(), group = shape_.heads / shape_.kv_heads;
+  // Of the last layer only the wanted rows go on.
+  const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? tiles_ : wanted_tiles_;
   team_->share(work.count, grain(work.count, threads),
                [&](long i) { rotate_and_cache(layers_[number], number, rows[i], work.step.tables, i); });
-  team_->share(work.count * shape_.kv_heads, grain(work.count, threads), [&](long task) {
-    const long i = task / shape_.kv_heads, head = task % shape_.kv_heads;
-    const long first = i * attended_stride_ + head * group * shape_.head_dim;
-    Attention(*cache_, work.step.tables + rows[i].table, number, head, group)
-        .attend(rows[i], windows_[number], queries_.data() + first, attended_.data() + first,
-                scores_[work.thread].data());
+  team_->share(tiles.size() * shape_.kv_heads, grain(tiles.size(), threads), [&](long task) {
+    // The longest, which stand last in a prompt, are taken first, so that no thread waits long at the end.
+    const RowTile& tile = tiles[tiles.size() - 1 - task / shape_.kv_heads];
+    const long head = task % shape_.kv_heads, first = tile.first * attended_stride_ + head * group * shape_.head_dim;
+    Attention(*cache_, work.step.tables + rows[tile.first].table, number, head, group, windows_[number])
+        .attend(rows + tile.first, tile.count, queries_.data() + first, attended_.data() + first, attended_stride_,
+                pages_[work.thread], scores_[work.thread].data());
   });
 }
 
@@ -206,9 +209,8 @@ void Decoder::run_head(const Work& work, float* logits) {
 template <class Source, class Emit>
 void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
   const Matrix& weights = linear.weights;
-  const long bytes = weights.row_bytes();
   team_->share(work.count, grain(work.count, team_->size()),
-               [&](long row) { weights.prepare(source(row), prepared_.data() + row * bytes); });
+               [&](long row) { weights.prepare(source(row), prepared_.data(), row, work.count); });
   team_->share(weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
     const float* bias = linear.bias.data() + panel * kPanel;
     weights.multiply(panel, prepared_.data(), work.count, [&](long row, const Floats* sums) {
@@ -245,10 +247,28 @@ void Decoder::prepare(const Step& step, int threads) {
   for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
   normed_.resize(threads);
   scores_.resize(threads);
+  pages_.resize(threads);
   for (Buffer<float>& normed : normed_) normed.reserve(hidden_stride_);
   for (Buffer<float>& scores : scores_) {
-    scores.reserve(Attention::scratch(*cache_, longest, shape_.heads / shape_.kv_heads));
+    scores.reserve(Attention::scratch(*cache_, longest));
   }
+  tiles_.clear();
+  for (long i = 0; i < step.count; i++) add_to_tiles(step.rows, i, tiles_);
+  wanted_tiles_.clear();
+  for (long i = 0; i < step.wanted_count; i++) add_to_tiles(step.rows, step.wanted[i], wanted_tiles_);
+}
+
+// Row `number` joins the last tile if it goes on where that ends, or begins a new one.
+void Decoder::add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const {
+  const long most = Attention::most_rows(shape_.heads / shape_.kv_heads);
+  if (!tiles.empty()) {
+    RowTile& last = tiles.back();
+    if (last.first + last.count == number && last.count < most && Attention::goes_on(rows[number - 1], rows[number])) {
+      last.count++;
+      return;
+    }
+  }
+  tiles.push_back({number, 1});
 }
 
 // The row's embedding, and the cosines and sines of its position, which all layers share.

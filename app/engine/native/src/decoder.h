@@ -88,6 +88,7 @@ class Decoder {
 
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
+  void add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const;
   void run_layer(long number, Work& work);
   void attend(long number, const Work& work);
   void run_head(const Work& work, float* logits);
@@ -116,10 +117,12 @@ class Decoder {
   std::unique_ptr<Team> team_;
 
   long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_;
+  std::vector<RowTile> tiles_, wanted_tiles_;  // of the step: all rows, and those whose logits are wanted
   // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
   Buffer<float> residual_, angles_, qkv_, attended_, gated_;
   Buffer<Input> queries_;
   Buffer<uint8_t> prepared_;
   // Of each thread.
   std::vector<Buffer<float>> normed_, scores_;
+  std::vector<std::vector<Attention::Page>> pages_;
 };

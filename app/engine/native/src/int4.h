@@ -1,15 +1,17 @@
-// Int4: weights of 4 bits with one scale for each 32 inputs of an output; inputs of 8 bits with one scale for each 32.
+// Int4: weights of 4 bits with one scale for each 32 inputs of an output; inputs of 8 bits with one scale for each 128.
 
 #pragma once
 
-#include "quantized_row.h"
+#include "quantized_rows.h"
 
 struct Int4 {
-  using Row = QuantizedRow<32, 8>;
+  using Rows = QuantizedRows<128, 32, 8>;
 
-  static long row_bytes(long inputs) { return Row::bytes(inputs); }
+  static long row_bytes(long inputs) { return Rows::bytes(inputs); }
   static long panel_bytes(long inputs) { return padded(inputs) / kGroup * kBlock; }
-  static void prepare(const float* from, long inputs, uint8_t* to) { Row::prepare(from, inputs, to); }
+  static void prepare(const float* from, long inputs, uint8_t* tile, long size, long row) {
+    Rows(tile, size, inputs).set(row, from);
+  }
 
   // A block is a group of a panel: for each vector four loads of 64 bytes, whose lower nibbles are the group's first four
   // quads and whose upper ones the others; then the scales in bf16.
@@ -40,52 +42,68 @@ struct Int4 {
     }
   }
 
+  // Sums of a tile, of whole numbers and of floats: they and the weights must fit the registers. Two vectors at a time,
+  // because to spread an input over a vector takes as long as two products with it.
 #if defined(__AVX512F__)
-  static constexpr long kRows = 8, kAtOnce = 2;
+  static constexpr long kRows = 6, kSums = 24;
 #else
-  static constexpr long kRows = 4, kAtOnce = 1;
+  static constexpr long kRows = 3, kSums = 6;
 #endif
 
-  template <long Rows>
-  static void tile(const uint8_t* panel, long inputs, const uint8_t* rows, long stride, Floats (*sums)[kVectors]) {
+  template <long Size, bool Ahead>
+  static void multiply(const uint8_t* panel, long inputs, uint8_t* tile, Floats (*sums)[kVectors]) {
+    constexpr long kAtOnce = Size * kVectors * 2 <= kSums ? kVectors : 1;
     for (long vector = 0; vector < kVectors; vector += kAtOnce) {
-      for (long r = 0; r < Rows; r++) {
-        for (long v = 0; v < kAtOnce; v++) sums[r][vector + v] = zeros();
-      }
-      const uint8_t* block = panel;
-      for (long group = 0; group < Row::groups(inputs); group++, block += kBlock) {
-        Ints totals[Rows][kAtOnce];
-        for (long r = 0; r < Rows; r++) {
-          for (Ints& total : totals[r]) total = Row(rows + r * stride, inputs).start(group);
-        }
-        // Unrolled, the compiler would load all inputs of the group first, and spill them.
-#pragma GCC unroll 1
-        for (long i = 0; i < 4; i++) {
-          Bytes low[kAtOnce], high[kAtOnce];
-          for (long v = 0; v < kAtOnce; v++) {
-            const Bytes both = load_bytes(block + ((vector + v) * 4 + i) * 64);
-            low[v] = low_nibbles(both);
-            high[v] = high_nibbles(both);
-          }
-          for (long r = 0; r < Rows; r++) {
-            const Quad* quads = Row(rows + r * stride, inputs).quad(group * 8 + i);
-            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], low[v], quads);
-            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], high[v], quads + 4);
-          }
-        }
-        for (long v = 0; v < kAtOnce; v++) {
-          const Floats scale = load_bf16(reinterpret_cast<const uint16_t*>(block + 512) + (vector + v) * kLanes);
-          for (long r = 0; r < Rows; r++) {
-            const Floats product = to_floats(totals[r][v]) * Row(rows + r * stride, inputs).scale(group);
-            sums[r][vector + v] = multiply_add(product, scale, sums[r][vector + v]);
-          }
-        }
-      }
+      some<Size, kAtOnce, Ahead>(panel, inputs, Rows(tile, Size, inputs), vector, sums);
     }
   }
 
  private:
   static constexpr long kGroup = 32, kBlock = 2 * 256 + 64;
+
+  template <long Size, long Vectors, bool Ahead>
+  static void some(const uint8_t* block, long inputs, const Rows& rows, long vector, Floats (*results)[kVectors]) {
+    for (long r = 0; r < Size; r++) {
+      for (long v = 0; v < Vectors; v++) results[r][vector + v] = zeros();
+    }
+    const long parts = Rows::parts(inputs);
+    for (long group = 0, part = 0; part < parts; group++) {
+      Floats sums[Size][Vectors];
+      for (auto& of_row : sums) {
+        for (Floats& s : of_row) s = zeros();
+      }
+      for (const long last = std::min(part + Rows::kGroup / kGroup, parts); part < last; part++, block += kBlock) {
+        for (long byte = 0; byte < kBlock; byte += 64) prefetch<Ahead>(block + byte);
+        Ints totals[Size][Vectors];
+        for (long r = 0; r < Size; r++) {
+          for (Ints& total : totals[r]) total = repeat(rows.starts(part)[r]);
+        }
+        // Unrolled, the compiler would load all inputs of the group first, and spill them.
+#pragma GCC unroll 1
+        for (long i = 0; i < 4; i++) {
+          Bytes low[Vectors], high[Vectors];
+          for (long v = 0; v < Vectors; v++) {
+            const Bytes both = load_bytes(block + ((vector + v) * 4 + i) * 64);
+            low[v] = low_nibbles(both);
+            high[v] = high_nibbles(both);
+          }
+          const Quad *lower = rows.quads(part * 8 + i), *upper = rows.quads(part * 8 + i + 4);
+          for (long r = 0; r < Size; r++) {
+            for (long v = 0; v < Vectors; v++) totals[r][v] = add_quads(totals[r][v], low[v], lower + r);
+            for (long v = 0; v < Vectors; v++) totals[r][v] = add_quads(totals[r][v], high[v], upper + r);
+          }
+        }
+        for (long v = 0; v < Vectors; v++) {
+          const Floats scale = load_bf16(reinterpret_cast<const uint16_t*>(block + 512) + (vector + v) * kLanes);
+          for (long r = 0; r < Size; r++) sums[r][v] = multiply_add(to_floats(totals[r][v]), scale, sums[r][v]);
+        }
+      }
+      for (long r = 0; r < Size; r++) {
+        const Floats scale = broadcast(rows.scales(group)[r]);
+        for (long v = 0; v < Vectors; v++) results[r][vector + v] = multiply_add(sums[r][v], scale, results[r][vector + v]);
+      }
+    }
+  }
 
   static uint16_t* scales(uint8_t* block) { return reinterpret_cast<uint16_t*>(block + 512); }
 
@@ -108,7 +126,7 @@ struct Int4 {
       if (std::fabs(group[i]) > std::fabs(top)) top = group[i];
       check += group[i] * 0.0f;
     }
-    if (check != 0 || std::fabs(top) < Row::kLeast) return to_bf16(check);
+    if (check != 0 || std::fabs(top) < Rows::kLeast) return to_bf16(check);
     uint16_t best = 0;
     float least = -1;
     for (long trial = 0; trial < 10; trial++) {

@@ -2,14 +2,16 @@
 
 #pragma once
 
-#include "quantized_row.h"
+#include "quantized_rows.h"
 
 struct Int8 {
-  using Row = QuantizedRow<128, 128>;
+  using Rows = QuantizedRows<128, 128, 128>;
 
-  static long row_bytes(long inputs) { return Row::bytes(inputs); }
+  static long row_bytes(long inputs) { return Rows::bytes(inputs); }
   static long panel_bytes(long inputs) { return padded(inputs) * kPanel + kPanel * long(sizeof(float)); }
-  static void prepare(const float* from, long inputs, uint8_t* to) { Row::prepare(from, inputs, to); }
+  static void prepare(const float* from, long inputs, uint8_t* tile, long size, long row) {
+    Rows(tile, size, inputs).set(row, from);
+  }
 
   // For each quad of inputs lie 16 outputs' quads, then the other 16's; the scales come last.
   static void pack(const float* weights, long count, long inputs, uint8_t* panel, long vector) {
@@ -21,7 +23,7 @@ struct Int8 {
         check += of_lane[i] * 0.0f;
       }
       scales(panel, inputs)[vector * kLanes + lane] = top / 127.0f + check;
-      const float inverse = top > Row::kLeast && check == 0 ? 127.0f / top : 0.0f;
+      const float inverse = top > Rows::kLeast && check == 0 ? 127.0f / top : 0.0f;
       for (long i = 0; i < padded(inputs); i++) {
         const float weight = lane < count && i < inputs && inverse > 0 ? of_lane[i] * inverse : 0.0f;
         panel[place(vector * kLanes + lane, i)] = uint8_t(128 + long(std::nearbyint(weight)));
@@ -40,35 +42,39 @@ struct Int8 {
   static constexpr long kRows = 4, kAtOnce = 1;
 #endif
 
-  template <long Rows>
-  static void tile(const uint8_t* panel, long inputs, const uint8_t* rows, long stride, Floats (*sums)[kVectors]) {
+  template <long Size, bool Ahead>
+  static void multiply(const uint8_t* panel, long inputs, uint8_t* tile, Floats (*sums)[kVectors]) {
+    const Rows rows(tile, Size, inputs);
     const long quads = padded(inputs) / 4;
     const float* by = scales(const_cast<uint8_t*>(panel), inputs);
     for (long vector = 0; vector < kVectors; vector += kAtOnce) {
-      for (long r = 0; r < Rows; r++) {
+      for (long r = 0; r < Size; r++) {
         for (long v = 0; v < kAtOnce; v++) sums[r][vector + v] = zeros();
       }
       for (long group = 0, quad = 0; quad < quads; group++) {
-        Ints totals[Rows][kAtOnce];
-        for (long r = 0; r < Rows; r++) {
-          for (Ints& total : totals[r]) total = Row(rows + r * stride, inputs).start(group);
+        Ints totals[Size][kAtOnce];
+        for (long r = 0; r < Size; r++) {
+          for (Ints& total : totals[r]) total = repeat(rows.starts(group)[r]);
         }
-        for (const long last = std::min(quad + Row::kGroup / 4, quads); quad < last; quad++) {
+        for (const long last = std::min(quad + Rows::kGroup / 4, quads); quad < last; quad++) {
           Bytes weights[kAtOnce];
-          for (long v = 0; v < kAtOnce; v++) weights[v] = load_bytes(panel + place((vector + v) * kLanes, quad * 4));
-          for (long r = 0; r < Rows; r++) {
-            const Quad* input = Row(rows + r * stride, inputs).quad(quad);
-            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], weights[v], input);
+          for (long v = 0; v < kAtOnce; v++) {
+            const uint8_t* from = panel + place((vector + v) * kLanes, quad * 4);
+            prefetch<Ahead>(from);
+            weights[v] = load_bytes(from);
+          }
+          for (long r = 0; r < Size; r++) {
+            for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], weights[v], rows.quads(quad) + r);
           }
         }
-        for (long r = 0; r < Rows; r++) {
-          const Floats scale = Row(rows + r * stride, inputs).scale(group);
+        for (long r = 0; r < Size; r++) {
+          const Floats scale = broadcast(rows.scales(group)[r]);
           for (long v = 0; v < kAtOnce; v++) {
             sums[r][vector + v] = multiply_add(to_floats(totals[r][v]), scale, sums[r][vector + v]);
           }
         }
       }
-      for (long r = 0; r < Rows; r++) {
+      for (long r = 0; r < Size; r++) {
         for (long v = vector; v < vector + kAtOnce; v++) sums[r][v] = sums[r][v] * load(by + v * kLanes);
       }
     }

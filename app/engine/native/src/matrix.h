@@ -33,32 +33,46 @@ class Matrix {
     with_format([&](auto format) { format.unpack(panel, output % kPanel, inputs_, weights); });
   }
 
-  // Bytes of a row as `prepare` leaves it, and `prepare` itself; `from` is padded with zeros.
+  // Bytes of a row as `prepare` leaves it.
   long row_bytes() const {
     long bytes = 0;
     with_format([&](auto format) { bytes = format.row_bytes(inputs_); });
     return bytes;
   }
-  void prepare(const float* from, uint8_t* to) const {
-    with_format([&](auto format) { format.prepare(from, inputs_, to); });
+
+  // Put row `row` of `count`, padded with zeros, where `multiply` reads it; `rows` has room for `count`.
+  void prepare(const float* from, uint8_t* rows, long row, long count) const {
+    with_format([&](auto format) {
+      const auto [first, size] = tile_of<decltype(format)::kRows>(row, count);
+      format.prepare(from, inputs_, rows + first * format.row_bytes(inputs_), size, row - first);
+    });
   }
 
-  // For each prepared row call `emit(row, sums)` with the panel's 32 outputs as `kVectors` vectors.
+  // For each of `count` prepared rows call `emit(row, sums)` with the panel's 32 outputs as `kVectors` vectors.
   template <class Emit>
-  void multiply(long panel, const uint8_t* rows, long count, const Emit& emit) const {
+  void multiply(long panel, uint8_t* rows, long count, const Emit& emit) const {
     with_format([&](auto format) {
       using F = decltype(format);
       const uint8_t* weights = data_.data() + panel * panel_bytes_;
-      const long stride = F::row_bytes(inputs_);
       in_tiles<F::kRows>(count, [&](long first, auto size) {
         Floats sums[size][kVectors];
-        F::template tile<size>(weights, inputs_, rows + first * stride, stride, sums);
+        uint8_t* tile = rows + first * F::row_bytes(inputs_);
+        // While several rows are multiplied the processor has no room to look far ahead by itself, and would wait for
+        // memory after each panel. With few rows it does that better than we could; further tiles find the weights in
+        // its cache.
+        if (size >= kAhead && first == 0) {
+          F::template multiply<size, size >= kAhead>(weights, inputs_, tile, sums);
+        } else {
+          F::template multiply<size, false>(weights, inputs_, tile, sums);
+        }
         for (long row = 0; row < size; row++) emit(first + row, sums[row]);
       });
     });
   }
 
  private:
+  static constexpr long kAhead = 3;  // rows from which on weights are asked for ahead
+
   template <class Body>
   void with_format(const Body& body) const {
     switch (format_) {

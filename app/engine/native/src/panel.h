@@ -1,8 +1,8 @@
 // What all weight formats share: outputs are taken 32 at a time, a panel, in two vectors of 16.
 //
-// A format says how the weights of a panel lie (`pack`, `unpack`), what a row of inputs is turned into before it meets
-// them (`prepare`), and how some rows are multiplied with a panel (`tile`). Inputs are padded with zeros to whole groups of
-// 32. Each output is one chain of additions over the inputs in order, whatever the number of rows.
+// A format says how the weights of a panel lie (`pack`, `unpack`), what a tile's rows of inputs are turned into before
+// they meet them (`prepare`), and how a tile is multiplied with a panel (`multiply`). Inputs are padded with zeros to whole
+// groups of 32. Each output is one chain of additions over the inputs in order, whatever the number of rows.
 
 #pragma once
 

@@ -15,6 +15,12 @@
 
 constexpr long kLanes = 16;
 
+// Ask for what comes some panels after `weights`, if `Wanted`. There is no harm in an address that holds nothing.
+template <bool Wanted>
+inline void prefetch(const void* weights) {
+  if constexpr (Wanted) __builtin_prefetch(static_cast<const char*>(weights) + 8192, 0, 2);
+}
+
 #if defined(__AVX512F__)
 
 using Floats = __m512;
@@ -24,6 +30,10 @@ inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
 inline void store(float* to, Floats value) { _mm512_storeu_ps(to, value); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 inline Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+// `value` where `a` is not less than `limit`, else 0
+inline Floats zero_where_less(Floats value, Floats a, Floats limit) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, limit, _CMP_NLT_UQ), value);
+}
 inline Floats load_bf16(const uint16_t* from) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16));
 }
@@ -76,6 +86,10 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) {
   return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
 inline Floats maximum(Floats a, Floats b) { return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)}; }
+inline Floats zero_where_less(Floats value, Floats a, Floats limit) {
+  return {_mm256_and_ps(_mm256_cmp_ps(a.low, limit.low, _CMP_NLT_UQ), value.low),
+          _mm256_and_ps(_mm256_cmp_ps(a.high, limit.high, _CMP_NLT_UQ), value.high)};
+}
 inline __m256 widen(__m128i halves) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
@@ -175,6 +189,9 @@ inline void store(float* to, Floats value) { std::memcpy(to, value.lane, sizeof 
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return a * b + c; }
 inline Floats maximum(Floats a, Floats b) {
   return Floats::of([&](long i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
+}
+inline Floats zero_where_less(Floats value, Floats a, Floats limit) {
+  return Floats::of([&](long i) { return a.lane[i] < limit.lane[i] ? 0.0f : value.lane[i]; });
 }
 inline Floats load_bf16(const uint16_t* from) { return Floats::of([&](long i) { return widen(from[i]); }); }
 inline Floats even_bf16(const uint16_t* pairs) { return Floats::of([&](long i) { return widen(pairs[2 * i]); }); }
