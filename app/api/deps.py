@@ -1,7 +1,7 @@
 """What routes ask of the application and of the request, as annotated dependencies.
 
-All of them are coroutines that never wait: the framework would run a plain function in a thread of its own, and that hop
-costs more than all else that a request needs before it reaches the engine.
+All of them are coroutines that never wait: the framework would run a plain function in a thread of its own, and that
+hop costs more than all else that a request needs before it reaches the engine.
 """
 
 from dataclasses import dataclass
