@@ -148,9 +148,8 @@ class _Connection:
                 writing = self._lock.locked()
                 left = self._since + (limits.write_stall if writing else limits.keep_alive) - time.monotonic()
                 if left > 0:
-                    await asyncio.sleep(
-                        min(left, limits.write_stall)
-                    )  # a write may begin meanwhile, and stall
+                    # No longer than a write may take: one may begin in the meantime, and stall.
+                    await asyncio.sleep(min(left, limits.write_stall))
                 elif writing:
                     return
                 else:
