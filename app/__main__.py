@@ -15,7 +15,7 @@ from app.logs import configure_logging
 from app.main import create_app
 from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
-from app.server import CannotListen, Server, open_listeners, uvicorn_config
+from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
 from app.services.model_file import InvalidModelFile
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
@@ -54,7 +54,8 @@ def main(arguments: list[str]) -> int:
         return _EXIT_CONFIGURATION
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
-        return asyncio.run(serve(settings))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(serve(settings))
     except (CannotListen, InvalidModelFile) as error:
         print(error, file=sys.stderr)
         return _EXIT_CONFIGURATION

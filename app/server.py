@@ -6,12 +6,15 @@ import socket
 from types import FrameType
 
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.sse import ABORT
 from app.engine.client import AsyncEngine
 from app.settings import PREFIX, Settings
 
+new_event_loop = uvloop.new_event_loop
+"""The loop that the service runs on. uvicorn is asked to serve on a loop that runs already, so it does not choose."""
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What a machine without IPv6 says to one of the two addresses of `localhost`."""
 
@@ -91,7 +94,6 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         app,  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
-        loop="uvloop",
         http=Protocol,
         lifespan="on",
         log_config=None,

@@ -1,5 +1,6 @@
 """`python -m app` before it serves: wrong settings and unsafe ones end with code 2 and a sentence; the banner."""
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings
     monkeypatch.setattr(entry, "serve", serve)
     monkeypatch.setattr(entry, "configure_logging", lambda *_: Listener())
     return served
+
+
+def test_it_serves_on_the_fast_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loops: list[str] = []
+
+    async def serve(settings: Settings) -> int:
+        loops.append(type(asyncio.get_running_loop()).__module__)
+        return 0
+
+    monkeypatch.setattr(entry, "serve", serve)
+    assert entry.main([]) == 0
+    assert loops == ["uvloop"]
 
 
 def test_an_unknown_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,12 @@ pytestmark = pytest.mark.anyio
 STALL_SECONDS = 0.3
 
 
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The loop that the service runs on: sockets are the loop's."""
+    return "asyncio", {"use_uvloop": True}
+
+
 async def _endless() -> AsyncGenerator[bytes, None]:
     while True:
         yield event(b"x" * 60_000)

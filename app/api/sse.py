@@ -68,35 +68,33 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the events until they end, the client leaves, or it reads too slowly."""
-        connection = _Connection(send, self.raw_headers, self._limits, _cutter(scope))
+        connection = _Connection(send, self.raw_headers, self._limits)
         writer = asyncio.create_task(self._write(connection))
         watcher = asyncio.create_task(_left(receive))
+        keeper = asyncio.create_task(connection.keep())
+        tasks = (writer, watcher, keeper)
         try:
-            await asyncio.wait((writer, watcher), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if writer.done() or connection.finished:  # a whole response, too, reads as a disconnect
                 await writer
             else:
                 self._observation.outcome = "cancelled"
+                if keeper.done():
+                    _cut(scope)
         finally:
-            await _end((writer, watcher))
+            await _end(tasks)
             self._close()  # an iteration that never began has no end of its own
 
     async def _write(self, connection: "_Connection") -> None:
-        keeper = asyncio.create_task(connection.keep_alive())
         try:
             async with aclosing(self._events) as events:
                 async for data in events:
                     await connection.send(data)
             await connection.finish()
-        except TimeoutError:
-            self._observation.outcome = "cancelled"
-            connection.cut()
         except Exception as error:
             if not connection.started:
                 raise
             await self._fail(connection, error)
-        finally:
-            await _end((keeper,))
 
     async def _fail(self, connection: "_Connection", error: Exception) -> None:
         known = (
@@ -105,62 +103,65 @@ class EventStream(Response):
         observation = self._observation
         observation.outcome = "timeout" if isinstance(known, DeadlineExceeded) else "error"
         observation.error_code = observed_code(known)
-        with suppress(TimeoutError):
-            await connection.send(event(msgspec.json.encode(describe(known, observation.request_id))))
-            await connection.finish()
+        await connection.send(event(msgspec.json.encode(describe(known, observation.request_id))))
+        await connection.finish()
         if known is not error:
             raise error
 
 
 class _Connection:
-    """The way to one client; writes wait for each other."""
+    """The way to one client; writes wait for each other.
 
-    def __init__(
-        self, send: Send, headers: list[tuple[bytes, bytes]], limits: StreamLimits, cut: Callable[[], None]
-    ) -> None:
+    Nothing is armed for a write, of which there are thousands a second: `keep` looks at the time of the last one.
+    """
+
+    def __init__(self, send: Send, headers: list[tuple[bytes, bytes]], limits: StreamLimits) -> None:
         self._send = send
-        self.cut = cut
         self._headers = headers
         self._limits = limits
         self._lock = asyncio.Lock()
-        self._last = time.monotonic()
+        self._since = time.monotonic()
+        """When the write that is going on began, or else the last one ended."""
         self.started = False
         self.finished = False
 
     async def send(self, data: bytes, more: bool = True) -> None:
-        """Write, after the response's start where this is the first write.
-
-        Raises:
-            TimeoutError: the client reads too slowly.
-        """
-        async with self._lock, asyncio.timeout(self._limits.write_stall):
+        """Write, after the response's start where this is the first write."""
+        async with self._lock:
+            self._since = time.monotonic()
             if not self.started:
                 self.started = True
                 await self._send({"type": "http.response.start", "status": 200, "headers": self._headers})
             await self._send({"type": "http.response.body", "body": data, "more_body": more})
-            self._last = time.monotonic()
+            self._since = time.monotonic()
 
     async def finish(self) -> None:
         """End the response."""
         await self.send(b"", more=False)
         self.finished = True
 
-    async def keep_alive(self) -> None:
-        """Write a comment whenever there was silence for too long."""
+    async def keep(self) -> None:
+        """Write a comment whenever there was silence for too long; return when one write takes too long."""
+        limits = self._limits
         with suppress(TimeoutError):
             while True:
-                silence = time.monotonic() - self._last
-                if silence >= self._limits.keep_alive:
-                    await self.send(KEEP_ALIVE)
+                writing = self._lock.locked()
+                left = self._since + (limits.write_stall if writing else limits.keep_alive) - time.monotonic()
+                if left > 0:
+                    # No longer than a write may take: one may begin in the meantime, and stall.
+                    await asyncio.sleep(min(left, limits.write_stall))
+                elif writing:
+                    return
                 else:
-                    await asyncio.sleep(self._limits.keep_alive - silence)
+                    async with asyncio.timeout(limits.write_stall):
+                        await self.send(KEEP_ALIVE)
 
 
-def _cutter(scope: Scope) -> Callable[[], None]:
-    """Ends the connection at once; what the client has not read is dropped. Servers without it just stop writing."""
+def _cut(scope: Scope) -> None:
+    """End the connection at once; what the client has not read is dropped. Servers without it just stop writing."""
     extension = scope.get("extensions", {}).get(ABORT)
-    cut: Callable[[], None] = extension["abort"] if extension else lambda: None
-    return cut
+    if extension:
+        extension["abort"]()
 
 
 async def _left(receive: Receive) -> None:

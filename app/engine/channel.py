@@ -5,6 +5,7 @@ import selectors
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import msgspec
 
@@ -110,8 +111,7 @@ class AsyncChannel(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are of no class of asyncio's
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):

@@ -92,7 +92,7 @@ class Abort(msgspec.Struct, frozen=True, tag="abort"):
     id: int
 
 
-class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Log-probability of one emitted token, and of the likeliest alternatives as (token id, log-probability).
 
     They are those of the model's distribution before temperature, penalties and truncation.
@@ -103,7 +103,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     top: list[tuple[int, float]]
 
 
-class SequenceTimings(msgspec.Struct, frozen=True, array_like=True):
+class SequenceTimings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Stages of one request inside the engine so far, in seconds; a stage that it has not reached is 0.
 
     Attributes:
@@ -117,7 +117,7 @@ class SequenceTimings(msgspec.Struct, frozen=True, array_like=True):
     decode: float
 
 
-class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one step made for one request: deltas only.
 
     Attributes:
@@ -141,7 +141,7 @@ class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     timings: SequenceTimings | None = None
 
 
-class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The engine after one step.
 
     Attributes:

@@ -1,7 +1,7 @@
 """RequestStream: the outputs of one submitted request, as the API process reads them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from app.engine.messages import FinishReason, SequenceOutput
 from app.errors import DeadlineExceeded, ReparteeError, SequenceFailed
@@ -51,6 +51,19 @@ class RequestStream:
         """Whether nothing more will come."""
         return self._finished
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing more will come, and all that came was read.
+
+        Raises:
+            ReparteeError: it is, and the request failed.
+        """
+        if self._ready or not self._finished:
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
     def close(self, reason: FinishReason = FinishReason.ABORTED) -> None:
         """The reader leaves, for this reason: abort the request unless it has ended."""
         if not self._finished:
@@ -67,10 +80,23 @@ class RequestStream:
 
     async def __anext__(self) -> SequenceOutput:
         while not self._ready:
-            if self._error is not None:
-                raise self._error
-            if self._finished:
+            if self.exhausted:
                 raise StopAsyncIteration
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
+            await wait_for_any((self,))
         return self._ready.pop(0)
+
+    def _wake_with(self, wake: "asyncio.Future[None]") -> bool:
+        """Have `wake` told of news; False where there are some already."""
+        if self._ready or self._finished:
+            return False
+        self._wake = wake
+        return True
+
+
+async def wait_for_any(streams: Iterable[RequestStream]) -> None:
+    """Return as soon as one of the streams has outputs that were not read, or has ended; a stream has one reader."""
+    wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    for stream in streams:
+        if not stream._wake_with(wake):
+            return
+    await wake

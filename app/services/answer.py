@@ -1,6 +1,7 @@
 """Answer: the text of one sequence as it grows, and why it ended."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,7 +39,7 @@ class Answer:
     def __init__(
         self, index: int, stream: RequestStream, tokenizer: Tokenizer, stop: tuple[str, ...]
     ) -> None:
-        self._index = index
+        self.index = index
         self.stream = stream
         self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopStrings(stop)
@@ -57,23 +58,24 @@ class Answer:
         decode = self._last_at - self._first_at if self._decode is None else self._decode
         return decode / (self.tokens - 1) if self.tokens > 1 else None
 
-    def take(self, output: SequenceOutput) -> Piece | None:
-        """Add one output of the engine; None after the end, and where the output brings timings only.
+    def take(self, outputs: Sequence[SequenceOutput]) -> Piece | None:
+        """Add what the engine gave since the last time; None after the end, and where that is timings only.
 
         Raises:
             SequenceFailed: the engine gave the sequence up.
         """
-        if self.finish_reason is not None or not (output.tokens or output.finish_reason):
+        tokens, last = _tokens(outputs), outputs[-1]
+        if self.finish_reason is not None or not (tokens or last.finish_reason):
             return None
-        self._count(len(output.tokens))
-        if output.finish_reason is not None and output.timings is not None:
-            self._decode = output.timings.decode
-        text = self._feed(output)
-        if output.finish_reason is not None and self._stops.found is None:
+        self._count(len(tokens))
+        if last.finish_reason is not None and last.timings is not None:
+            self._decode = last.timings.decode
+        text = self._feed(tokens, [logprob for output in outputs for logprob in output.logprobs])
+        if last.finish_reason is not None and self._stops.found is None:
             text += self._stops.feed(self._detokenizer.flush()) + self._stops.flush()
-        self.finish_reason = self._finish(output.finish_reason)
+        self.finish_reason = self._finish(last.finish_reason)
         whole = self.finish_reason is not None and self._stops.found is None
-        return Piece(self._index, text, self._logprobs.release(len(text), whole=whole), self.finish_reason)
+        return Piece(self.index, text, self._logprobs.release(len(text), whole=whole), self.finish_reason)
 
     def _count(self, tokens: int) -> None:
         if tokens:
@@ -81,12 +83,12 @@ class Answer:
             self._first_at = self._first_at or self._last_at
             self.tokens += tokens
 
-    def _feed(self, output: SequenceOutput) -> str:
-        """Text of the output's tokens that may be shown; their log-probabilities wait for it."""
-        if not output.logprobs:
-            return self._stops.feed(self._detokenizer.feed(output.tokens))
+    def _feed(self, tokens: list[int], logprobs: list[TokenLogprob]) -> str:
+        """Text of the tokens that may be shown; their log-probabilities wait for it."""
+        if not logprobs:
+            return self._stops.feed(self._detokenizer.feed(tokens))
         shown = ""
-        for token, logprob in zip(output.tokens, output.logprobs, strict=True):
+        for token, logprob in zip(tokens, logprobs, strict=True):
             text = self._detokenizer.feed([token])
             self._logprobs.hold(logprob, len(text))
             shown += self._stops.feed(text)
@@ -104,3 +106,9 @@ class Answer:
             case FinishReason.LENGTH | FinishReason.DEADLINE:
                 return "length"
         raise SequenceFailed
+
+
+def _tokens(outputs: Sequence[SequenceOutput]) -> list[int]:
+    if len(outputs) == 1:
+        return outputs[0].tokens
+    return [token for output in outputs for token in output.tokens]

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from app.engine.interface import Engine
 from app.engine.label_tree import build_label_tree
@@ -28,6 +28,8 @@ from app.settings import Settings
 
 MOST_CHARACTERS_PER_TOKEN = 64
 """Text longer than this many characters for each token of context is refused without being tokenized."""
+LABELS_KEPT = 4_096
+"""Labels whose token ids are kept: clients ask with the same ones again and again."""
 INLINE_CHARACTERS = 4_000
 """Up to so much text is tokenized on the event loop: less than a thread hop costs at the tail."""
 
@@ -82,6 +84,7 @@ class DecisionService:
         self._tokenizer = tokenizer
         self._settings = settings
         self._prompts = prompts
+        self._ids_of_label = lru_cache(maxsize=LABELS_KEPT)(self._encode_label)
 
     @cached_property
     def _turn_end(self) -> int:
@@ -184,11 +187,14 @@ class DecisionService:
             prompt = self._tokenizer.encode_prompt(messages)
         except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
             raise InvalidRequest(error.message, query.param) from error
-        labels = [[*self._tokenizer.encode(label.text), self._turn_end] for label in query.question.labels]
+        labels = [self._ids_of_label(label.text) for label in query.question.labels]
         self._check_length(len(prompt), labels, query.param)
         if len({tuple(ids) for ids in labels}) < len(labels):
             raise InvalidRequest("Two labels are the same to this model.", "labels")
         return _Encoded(prompt, labels)
+
+    def _encode_label(self, text: str) -> list[int]:
+        return [*self._tokenizer.encode(text), self._turn_end]
 
     def _check_length(self, prompt: int, labels: list[list[int]], param: str) -> None:
         """Refuse what the engine could never run: each label follows the prompt, and all lie in the cache at once."""

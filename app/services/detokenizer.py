@@ -18,7 +18,8 @@ class Detokenizer:
     def feed(self, tokens: Sequence[int]) -> str:
         """Text that is certain after these tokens: what ends inside a character waits for the rest of it."""
         hidden = self._tokenizer.hidden_ids
-        return self._decoder.feed([token for token in tokens if token not in hidden])
+        shown = tokens if hidden.isdisjoint(tokens) else [token for token in tokens if token not in hidden]
+        return self._decoder.feed(shown)
 
     def flush(self) -> str:
         """What is left at the end; an unfinished character is U+FFFD, as in `Tokenizer.decode`."""
@@ -26,17 +27,21 @@ class Detokenizer:
 
 
 class _ByteDecoder:
-    """Byte-level vocabularies: the bytes of the tokens through an incremental UTF-8 decoder."""
+    """Byte-level vocabularies: the bytes of the tokens, as far as they are whole characters of UTF-8."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = b""
 
-    def feed(self, tokens: list[int]) -> str:
-        return self._utf8.decode(b"".join(map(self._tokenizer.token_bytes, tokens)))
+    def feed(self, tokens: Sequence[int]) -> str:
+        data = self._rest + b"".join(map(self._tokenizer.token_bytes, tokens))
+        text, length = codecs.utf_8_decode(data, "replace", False)
+        self._rest = data[length:]
+        return text
 
     def flush(self) -> str:
-        return self._utf8.decode(b"", final=True)
+        text, self._rest = self._rest.decode("utf-8", "replace"), b""
+        return text
 
 
 class _WindowDecoder:
@@ -48,7 +53,7 @@ class _WindowDecoder:
         self._tokens: list[int] = []
         self._length = 0
 
-    def feed(self, tokens: list[int]) -> str:
+    def feed(self, tokens: Sequence[int]) -> str:
         self._tokens += tokens
         text = "".join(self._tokenizer.step(self._stream, token) for token in tokens)
         self._length += len(text)

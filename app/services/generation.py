@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 
 from app.engine.interface import Engine
 from app.engine.messages import FinishReason, SequenceOutput, SequenceTimings
-from app.engine.stream import RequestStream
+from app.engine.stream import RequestStream, wait_for_any
 from app.errors import DeadlineExceeded
 from app.observation import Observation
 from app.services.answer import Answer, Piece
-from app.services.merge import merge
 from app.services.options import GenerationOptions
 from app.services.tokenizer import Tokenizer
 
@@ -47,19 +45,21 @@ class Generation:
         return all(answer.finish_reason for answer in self._answers)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
-        """What each wake-up brought, until every answer has its finish reason.
+        """What each wake-up brought, one piece an answer at most, until every answer has its finish reason.
+
+        However much came while the reader was busy, it is one piece. A failure is raised after what came before it.
 
         Raises:
             DeadlineExceeded: the deadline passed before the first token.
             EngineFailure: the engine could not finish.
         """
+        reading = list(self._answers)
         try:
-            async with aclosing(merge([answer.stream for answer in self._answers])) as batches:
-                async for batch in batches:
-                    if pieces := self._take(batch):
-                        yield pieces
-                    if self.finished:
-                        return
+            while reading:
+                await wait_for_any(answer.stream for answer in reading)
+                if pieces := self._take(reading):
+                    yield pieces
+                reading = [answer for answer in reading if not answer.stream.exhausted]
         finally:
             self.close()
 
@@ -69,24 +69,29 @@ class Generation:
             answer.stream.close()
         self._note_end()
 
-    def _take(self, batch: Sequence[tuple[int, SequenceOutput]]) -> list[Piece]:
+    def _take(self, reading: Sequence[Answer]) -> list[Piece]:
         started = time.perf_counter()
         pieces = list[Piece]()
-        for index, output in batch:
-            self._note(index, output)
-            if (piece := self._answers[index].take(output)) is not None:
-                pieces.append(piece)
+        for answer in reading:
+            if outputs := answer.stream.take_ready():
+                for output in outputs:
+                    self._note(answer.index, output)
+                if (piece := answer.take(outputs)) is not None:
+                    pieces.append(piece)
         observation = self._observation
         observation.detokenize = (observation.detokenize or 0.0) + time.perf_counter() - started
-        self._note_end()
+        if any(piece.finish_reason for piece in pieces):
+            self._note_end()
         return pieces
 
     def _note(self, index: int, output: SequenceOutput) -> None:
         observation = self._observation
         ended = output.finish_reason is not None
-        if (output.tokens or ended) and observation.first_token is None:
+        if observation.first_token is None and (output.tokens or ended):
             observation.first_token = observation.elapsed()  # an answer may end with its first token
-        if index % self._n == 0:  # the others share the prompt with the first answer to it
+        if (
+            output.cached_tokens and index % self._n == 0
+        ):  # the others share the prompt with the first answer to it
             self.cached_tokens += output.cached_tokens
         if output.timings is not None:
             _note_slowest(observation, output.timings, ended=ended)

@@ -65,5 +65,7 @@ def _check_text(text: str, param: str) -> None:
         raise InvalidRequest("A label must not be blank.", param)
     if len(text) > MAX_LABEL_CHARACTERS:
         raise InvalidRequest(f"A label must have at most {MAX_LABEL_CHARACTERS} characters.", param)
-    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text):
+    if not text.isprintable() and any(
+        unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text
+    ):
         raise InvalidRequest("A label must not contain line breaks or control characters.", param)

@@ -14,6 +14,8 @@ class StopStrings:
 
     def feed(self, text: str) -> str:
         """Text that may be shown now; nothing more once a stop string was found."""
+        if not self._stops:
+            return text
         if self.found is not None:
             return ""
         self._held += text

@@ -60,6 +60,9 @@ class Tokenizer:
         self.eos_token_ids = files.eos_token_ids or self._ids_of(files, ["eos_token"])
         self._prefix, self._suffix = self._frame(files)
         self._byte_level = (files.parts.decoder or {}).get("type") == "ByteLevel"
+        self._bytes: dict[
+            int, bytes
+        ] = {}  # of the tokens that were asked for: few of a large vocabulary ever are
         self._longest = self._longest_token(normalizes=files.parts.normalizer is not None)
 
     @classmethod
@@ -102,9 +105,12 @@ class Tokenizer:
 
     def token_bytes(self, token: int) -> bytes:
         """Bytes of one id; where tokens are not byte-level, of its text alone. Unknown ids: none."""
-        if self._byte_level:
-            return bytes_of_token(self._plain.id_to_token(token) or "")
-        return self.decode([token]).encode()
+        if not self._byte_level:
+            return self.decode([token]).encode()
+        known = self._bytes.get(token)
+        if known is None:
+            known = self._bytes[token] = bytes_of_token(self._plain.id_to_token(token) or "")
+        return known
 
     @property
     def byte_level(self) -> bool:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.engine.messages import FinishReason, SequenceOutput
-from app.engine.stream import RequestStream
+from app.engine.stream import RequestStream, wait_for_any
 from app.errors import DeadlineExceeded, EngineDied, ReparteeError, SequenceFailed
 
 pytestmark = pytest.mark.anyio
@@ -114,3 +114,21 @@ async def test_what_is_ready_is_taken_at_once_and_the_failure_is_left() -> None:
     assert stream.take_ready() == []
     with pytest.raises(EngineDied):
         await anext(stream)
+
+
+async def test_news_of_any_stream_wake_the_one_who_waits_for_several() -> None:
+    opened = [Aborts().stream() for _ in range(3)]
+    for stream in opened:
+        waiting = asyncio.ensure_future(wait_for_any(opened))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        stream.feed(output(1))
+        await waiting
+        assert [item.tokens for item in stream.take_ready()] == [[1]]
+
+
+async def test_news_that_are_here_already_are_not_waited_for() -> None:
+    quiet, ended = Aborts().stream(), Aborts().stream()
+    ended.close()
+    await wait_for_any([quiet, ended])
+    assert (quiet.exhausted, ended.exhausted) == (False, True)

@@ -31,15 +31,15 @@ def shown(piece: Piece | None) -> str:
 
 def test_a_stop_string_aborts_the_sequence_at_once() -> None:
     growing, aborted = answer("END")
-    piece = growing.take(output("one END two"))
+    piece = growing.take([output("one END two")])
     assert piece is not None and (piece.text, piece.finish_reason) == ("one ", "stop")
     assert aborted == [FinishReason.STOP]
-    assert growing.take(output("more")) is None
+    assert growing.take([output("more")]) is None
 
 
 def test_held_back_text_comes_with_the_end() -> None:
     growing, aborted = answer("END")
-    first, last = growing.take(output("one EN")), growing.take(output("", FinishReason.LENGTH))
+    first, last = growing.take([output("one EN")]), growing.take([output("", FinishReason.LENGTH)])
     assert first is not None and first.text == "one "
     assert last is not None and (last.text, last.finish_reason) == ("EN", "length")
     assert aborted == []
@@ -47,7 +47,7 @@ def test_held_back_text_comes_with_the_end() -> None:
 
 def test_logprobs_tell_nothing_that_a_stop_string_hides() -> None:
     growing, _ = answer("order has")
-    pieces = [growing.take(output(text, logprobs=True)) for text in ("Where is my or", "der ", "has it")]
+    pieces = [growing.take([output(text, logprobs=True)]) for text in ("Where is my or", "der ", "has it")]
     assert all(piece and piece.text.startswith(shown(piece)) for piece in pieces)
     assert "".join(piece.text for piece in pieces if piece) == "Where is my "
 
@@ -55,14 +55,14 @@ def test_logprobs_tell_nothing_that_a_stop_string_hides() -> None:
 def test_logprobs_come_with_their_text() -> None:
     growing, _ = answer("END")
     first, last = (
-        growing.take(output("one EN", logprobs=True)),
-        growing.take(output("", FinishReason.STOP, logprobs=True)),
+        growing.take([output("one EN", logprobs=True)]),
+        growing.take([output("", FinishReason.STOP, logprobs=True)]),
     )
     assert (shown(first), shown(last)) == ("one ", "EN")
 
 
 def test_a_deadline_reads_as_length() -> None:
-    piece = answer()[0].take(output("one", FinishReason.DEADLINE))
+    piece = answer()[0].take([output("one", FinishReason.DEADLINE)])
     assert piece is not None and (piece.text, piece.finish_reason) == ("one", "length")
 
 
@@ -70,20 +70,20 @@ def test_the_gap_between_tokens_is_the_engines() -> None:
     growing, _ = answer()
     end = SequenceOutput(id=7, finish_reason=FinishReason.STOP, timings=SequenceTimings(1.0, 2.0, 6.0))
     for one in (*(SequenceOutput(id=7, tokens=[token]) for token in TOKENIZER.encode("abcd")), end):
-        growing.take(one)
+        growing.take([one])
     assert growing.token_gap == 6.0 / (growing.tokens - 1)
 
 
 def test_one_token_has_no_gap() -> None:
     growing, _ = answer()
-    growing.take(SequenceOutput(id=7, tokens=[300], finish_reason=FinishReason.LENGTH))
+    growing.take([SequenceOutput(id=7, tokens=[300], finish_reason=FinishReason.LENGTH)])
     assert growing.token_gap is None
 
 
 def test_an_output_of_timings_alone_is_no_piece() -> None:
-    assert answer()[0].take(output("")) is None
+    assert answer()[0].take([output("")]) is None
 
 
 def test_a_sequence_that_the_engine_gave_up_is_a_failure() -> None:
     with pytest.raises(SequenceFailed):
-        answer()[0].take(output("", FinishReason.ABORTED))
+        answer()[0].take([output("", FinishReason.ABORTED)])

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from app.api.deps import ObservationDep, ServicesDep, TenantDep, TimeoutDep
+from app.api.deps import ObservationDep, Services, ServicesDep, TenantDep, TimeoutDep
 from app.api.disconnect import until_disconnect
 from app.api.schemas.classify import ClassifyRequest, ClassifyResponse
 from app.api.schemas.decisions import DecisionsRequest, DecisionsResponse, DecisionsUsage
@@ -14,6 +14,7 @@ from app.api.schemas.error import ERROR_RESPONSES
 from app.api.schemas.systemone import SystemOneRequest, SystemOneResponse, SystemOneUsage
 from app.api.strict_json import StrictJsonRoute
 from app.errors import InvalidRequest, UnsupportedParameter
+from app.observation import Observation
 from app.services.decisions import Judgement, Query
 
 router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
@@ -25,10 +26,10 @@ class DecisionCall:
     def __init__(
         self,
         request: Request,
-        services: ServicesDep,
-        observation: ObservationDep,
-        timeout: TimeoutDep,
-        tenant: TenantDep,
+        services: Services,
+        observation: Observation,
+        timeout: float | None,
+        tenant: str,
     ) -> None:
         self._request, self._services, self._observation = request, services, observation
         self._timeout, self._tenant = timeout, tenant
@@ -55,7 +56,17 @@ class DecisionCall:
         return await until_disconnect(self._request, work)
 
 
-Call = Annotated[DecisionCall, Depends()]
+async def _call(
+    request: Request,
+    services: ServicesDep,
+    observation: ObservationDep,
+    timeout: TimeoutDep,
+    tenant: TenantDep,
+) -> DecisionCall:
+    return DecisionCall(request, services, observation, timeout, tenant)
+
+
+Call = Annotated[DecisionCall, Depends(_call)]
 
 
 @router.post("/v1/decisions")

@@ -450,3 +450,64 @@ async def test_a_reader_that_stalls_is_cut_off(engine: FakeEngine) -> None:
     await visitor.visit()
     assert engine.aborted == [1]
     assert "[DONE]" not in visitor.text
+
+
+def slow(visitor: Visitor) -> Visitor:
+    """A reader that is several tokens behind after each write."""
+
+    async def fall_behind() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    visitor.on_send = fall_behind
+    return visitor
+
+
+@pytest.mark.parametrize("n", [1, 2])
+async def test_a_reader_that_falls_behind_gets_fewer_chunks_and_all_of_the_text(
+    app: FastAPI, tokenizer: Tokenizer, n: int
+) -> None:
+    visitor = slow(Visitor(app, body(stream=True, stream_options={"include_usage": True}, n=n)))
+    await visitor.visit()
+    *chunks, usage, done = events(visitor.text)
+    tokens = len(tokenizer.encode(TEXT))
+    assert [content(chunks, index) for index in range(n)] == [TEXT] * n
+    assert len(chunks) < n * tokens / 2
+    assert [chunk["choices"][0]["finish_reason"] for chunk in chunks[-1:]] == ["stop"]
+    assert (usage["usage"]["completion_tokens"], done) == (n * tokens, "[DONE]")
+
+
+async def test_tokens_that_share_a_chunk_keep_their_own_logprobs(app: FastAPI, tokenizer: Tokenizer) -> None:
+    visitor = slow(Visitor(app, body(stream=True, logprobs=True)))
+    await visitor.visit()
+    entries = [
+        choice["logprobs"]["content"]
+        for chunk in events(visitor.text)[:-1]
+        for choice in chunk["choices"]
+        if choice["logprobs"]
+    ]
+    assert max(map(len, entries)) > 1
+    told = b"".join(bytes(entry["bytes"]) for together in entries for entry in together)
+    assert told.decode() == TEXT
+
+
+async def test_a_stop_string_over_tokens_that_share_a_chunk_ends_the_answer(
+    app: FastAPI, engine: FakeEngine
+) -> None:
+    visitor = slow(Visitor(app, body(stream=True, stop=["rld"])))
+    await visitor.visit()
+    *chunks, done = events(visitor.text)
+    assert (content(chunks), done) == (TEXT[: TEXT.index("rld")], "[DONE]")
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_a_reader_that_falls_behind_gets_the_text_before_the_failure(
+    engine: FakeEngine, tokenizer: Tokenizer
+) -> None:
+    text = "This is as far as it comes"
+    engine.script, engine.fail_after, engine.failure = saying(text), 7, EngineDied()
+    visitor = slow(Visitor(build_app(engine), body(stream=True)))
+    await visitor.visit()
+    *chunks, failed = events(visitor.text)
+    assert content(chunks) == tokenizer.decode(tokenizer.encode(text)[:7])
+    assert failed["error"]["code"] == "internal_error"
