@@ -89,7 +89,7 @@ class FakeEngine:
             memory_bytes=1,
         )
 
-    async def start(self) -> None:
+    async def start(self, answers: bytes = b"") -> None:
         """Note that the application started."""
         self.started = True
 
