@@ -39,7 +39,8 @@ class Batch:
                 wanted.append(len(tokens) + index - item.start)
                 owners.append((number, index))
             tokens.extend(sequence.tokens[item.start : item.end])
-            tokens.extend(item.draft)
+            if item.draft:
+                tokens.extend(item.draft)
             positions.extend(_positions(sequence, item.start, end))
         return cls(scheduled, tokens, positions, wanted, owners)
 

@@ -72,8 +72,8 @@ class EngineCore:
         self._clear_failed(scheduled, results)
         outputs = self.scheduler.update(scheduled, results)
         stats = self._stats(scheduled, started, after_forward - before_forward)
-        if self._speculator and stats.phase == "decode" and scheduled:
-            self._speculator.cost.measured(stats.sequences, stats.drafted, stats.seconds)
+        if self._speculator and self._speculator.measuring:
+            self._speculator.measured(stats.drafted, stats.seconds)
         return StepOutputs(outputs, stats)
 
     def check_invariants(self) -> None:
@@ -119,7 +119,7 @@ class EngineCore:
             oldest_wait=scheduler.oldest_wait(),
             kv_blocks_used=scheduler.blocks.num_used,
             preemptions=scheduler.preemptions,
-            drafted=sum(len(item.draft) for item in scheduled),
+            drafted=scheduler.drafted,
             accepted=scheduler.accepted,
         )
 
@@ -127,4 +127,4 @@ class EngineCore:
 def _phase(scheduled: list[ScheduledSequence]) -> str:
     if all(item.sequence.tree for item in scheduled):
         return "classify" if scheduled else "decode"
-    return "decode" if all(item.end - item.start == 1 for item in scheduled) else "prefill"
+    return "decode" if all(item.length == 1 + len(item.draft) for item in scheduled) else "prefill"

@@ -2,7 +2,7 @@
 
 import bisect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class ScheduledSequence:
     sequence: Sequence
     start: int
     length: int
-    draft: list[int] = field(default_factory=list)
+    draft: tuple[int, ...] = ()
 
     @property
     def end(self) -> int:
@@ -32,7 +32,7 @@ class ScheduledSequence:
     @property
     def catches_up(self) -> bool:
         """Whether the sequence has no uncomputed token after this step."""
-        return self.end == len(self.sequence.tokens)
+        return self.start + self.length - len(self.draft) == len(self.sequence.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class StepResult:
 class Speculation(Protocol):
     """What the scheduler needs of a Speculator."""
 
-    def drafts(self, sequences: list[Sequence], room: int) -> list[list[int]]: ...
+    def drafts(self, sequences: list[Sequence], room: int) -> Mapping[int, tuple[int, ...]]: ...
     def verified(self, sequence: Sequence, right: int) -> None: ...
     def forget(self, sequence: Sequence) -> None: ...
 
@@ -96,8 +96,10 @@ class Scheduler:
         self.blocks = blocks
         self.preemptions = 0
         """Preemptions in the last call of `schedule`."""
+        self.drafted = 0
+        """Tokens of drafts in the last call of `schedule`."""
         self.accepted = 0
-        """Tokens of drafts that became tokens of sequences in the last call of `update`."""
+        """Those of them that became tokens of sequences in the last call of `update`."""
         self._max_batch_tokens = max_batch_tokens
         self._max_running = max_running
         self._prefill_chunk = prefill_chunk
@@ -156,7 +158,7 @@ class Scheduler:
 
     def schedule(self) -> list[ScheduledSequence]:
         """Choose the next step's sequences and give them their blocks."""
-        self.preemptions = 0
+        self.preemptions = self.drafted = 0
         self._expire()
         self._running.sort(key=lambda sequence: (not sequence.is_decoding, sequence.order))
         scheduled: list[ScheduledSequence] = []
@@ -167,8 +169,8 @@ class Scheduler:
             for sequence in list(self._waiting):
                 if len(self._running) == self._max_running or not self._admit(sequence, scheduled):
                     break
-        if self._speculation and scheduled and all(item.sequence.is_decoding for item in scheduled):
-            return self._with_drafts(scheduled, self._speculation)
+        if self._speculation and scheduled and scheduled[-1].sequence.is_decoding:  # then all are
+            self._add_drafts(scheduled, self._speculation)
         return scheduled
 
     def update(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> list[SequenceOutput]:
@@ -219,18 +221,15 @@ class Scheduler:
                 return
         scheduled.append(ScheduledSequence(sequence, sequence.num_computed, length))
 
-    def _with_drafts(
-        self, scheduled: list[ScheduledSequence], speculation: Speculation
-    ) -> list[ScheduledSequence]:
-        """The same sequences with drafts behind their tokens, within the budget and the blocks that nobody holds."""
+    def _add_drafts(self, scheduled: list[ScheduledSequence], speculation: Speculation) -> None:
+        """Put drafts behind the sequences' tokens, within the budget and the blocks that nobody holds."""
         room = self._max_batch_tokens - len(scheduled)
         drafts = speculation.drafts([item.sequence for item in scheduled], room)
-        return [
-            ScheduledSequence(item.sequence, item.start, 1 + len(draft), draft)
-            if draft and self.blocks.allocate(item.sequence, item.start + 1 + len(draft))
-            else item
-            for item, draft in zip(scheduled, drafts, strict=True)
-        ]
+        for index, item in enumerate(scheduled if drafts else ()):
+            draft = drafts.get(item.sequence.id, ())
+            if draft and self.blocks.allocate(item.sequence, item.start + 1 + len(draft)):
+                scheduled[index] = ScheduledSequence(item.sequence, item.start, 1 + len(draft), draft)
+                self.drafted += len(draft)
 
     def _admit(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> bool:
         """Start a waiting sequence if it fits; False stops the admission of this step.
