@@ -105,7 +105,7 @@ class Scheduler:
         self._prefill_chunk = prefill_chunk
         self._eos = eos_token_ids
         self._max_model_len = max_model_len
-        self._speculation = speculation
+        self.speculation = speculation
         self._clock = clock
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
@@ -169,8 +169,8 @@ class Scheduler:
             for sequence in list(self._waiting):
                 if len(self._running) == self._max_running or not self._admit(sequence, scheduled):
                     break
-        if self._speculation and scheduled and scheduled[-1].sequence.is_decoding:  # then all are
-            self._add_drafts(scheduled, self._speculation)
+        if self.speculation and scheduled and scheduled[-1].sequence.is_decoding:  # then all are
+            self._add_drafts(scheduled, self.speculation)
         return scheduled
 
     def update(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> list[SequenceOutput]:
@@ -284,8 +284,8 @@ class Scheduler:
         if sequence.tree:
             return self._finish(sequence, FinishReason.STOP, now)
         assert result.tokens, "a sequence that caught up has a sampled token"
-        if item.draft and self._speculation:
-            self._speculation.verified(sequence, len(result.tokens) - 1)
+        if item.draft and self.speculation:
+            self.speculation.verified(sequence, len(result.tokens) - 1)
         return self._extend(item, result, now)
 
     def _extend(self, item: ScheduledSequence, result: StepResult, now: float) -> SequenceOutput:
@@ -341,8 +341,8 @@ class Scheduler:
         (self._running if sequence.status is SequenceStatus.RUNNING else self._waiting).remove(sequence)
         self._release(sequence)
         del self._by_id[sequence.id]
-        if self._speculation:
-            self._speculation.forget(sequence)
+        if self.speculation:
+            self.speculation.forget(sequence)
         sequence.status, sequence.finish_reason = SequenceStatus.FINISHED, reason
         sequence.ended = self._clock()
 

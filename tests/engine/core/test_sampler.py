@@ -237,3 +237,64 @@ def test_parameters_that_leave_nothing_finite_fail_their_own_sequence_alone(
 def test_a_vocabulary_that_is_barred_as_a_whole_fails() -> None:
     (result,) = sample([sequence(min_tokens=1, stop_token_ids=[0, 1])], torch.zeros(1, 3))
     assert result.failed
+
+
+def sample_draft(item: Sequence, draft: tuple[int, ...], logits: torch.Tensor) -> StepResult:
+    scheduled = [ScheduledSequence(item, item.num_computed, 1 + len(draft), draft)]
+    (result,) = Sampler(frozenset([EOS])).sample(Batch.of(scheduled), logits)
+    return result
+
+
+def one_by_one(item: Sequence, logits: torch.Tensor) -> list[int]:
+    """What the rows give when each token is appended before the next is sampled."""
+    tokens = []
+    for row in logits:
+        tokens += sample([item], row[None])[0].tokens
+        item.tokens.append(tokens[-1])
+        item.num_computed += 1
+    return tokens
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {},
+        {"logprobs": 2},
+        {"temperature": 1.0, "seed": 3},
+        {"temperature": 1.5, "seed": 4, "top_p": 0.9},
+        {"frequency_penalty": 2.0, "presence_penalty": 1.0},
+        {"repetition_penalty": 1.5, "temperature": 0.8, "seed": 1},
+        {"min_tokens": 5, "stop_token_ids": [4, 5]},
+    ],
+)
+def test_a_draft_is_sampled_as_if_one_by_one(sampling: dict[str, Any]) -> None:
+    logits = torch.stack([random_logits(seed % 2, size=128) for seed in range(5)])
+    tokens = one_by_one(sequence(generated=2, **sampling), logits)
+    for right in range(5):
+        item = sequence(generated=2, **sampling)
+        before = list(item.tokens)
+        draft = (*tokens[:right], *[(token + 1) % 128 for token in tokens[right:4]])
+        result = sample_draft(item, draft, logits)
+        assert result.tokens == tokens[: right + 1]
+        assert len(result.logprobs) == (len(result.tokens) if "logprobs" in sampling else 0)
+        assert item.tokens == before
+
+
+def test_a_row_behind_a_wrong_token_may_be_anything() -> None:
+    logits = torch.stack([random_logits(seed) for seed in range(3)])
+    logits[2] = math.nan
+    right = int(logits[0].argmax())
+    wrong = (int(logits[1].argmax()) + 1) % VOCABULARY
+    assert sample_draft(sequence(), (right, wrong), logits).tokens == [right, int(logits[1].argmax())]
+
+
+def test_a_row_that_is_not_finite_keeps_the_tokens_before_it() -> None:
+    logits = torch.stack([random_logits(seed) for seed in range(3)])
+    logits[1] = math.nan
+    right = int(logits[0].argmax())
+    item = sequence()
+    result = sample_draft(item, (right, 4), logits)
+    assert (result.tokens, result.failed) == ([right], False)
+    logits[0] = math.nan
+    assert sample_draft(item, (right, 4), logits).failed
+    assert len(item.tokens) == 3
