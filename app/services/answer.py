@@ -42,6 +42,7 @@ class Answer:
         self.stream = stream
         self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopStrings(stop)
+        self._may_stop = bool(stop)
         self._logprobs = HeldLogprobs()
         self.tokens = 0
         self.finish_reason: Finish | None = None
@@ -82,14 +83,21 @@ class Answer:
             self.tokens += tokens
 
     def _feed(self, output: SequenceOutput) -> str:
-        """Text of the output's tokens that may be shown; their log-probabilities wait for it."""
-        if not output.logprobs:
-            return self._stops.feed(self._detokenizer.feed(output.tokens))
+        """Text of the output's tokens that may be shown; their log-probabilities wait for it.
+
+        With stop strings it is as if each token came alone: what stands behind the first one found does not count.
+        """
+        if not (output.logprobs or self._may_stop):
+            return self._detokenizer.feed(output.tokens)
         shown = ""
-        for token, logprob in zip(output.tokens, output.logprobs, strict=True):
+        for index, token in enumerate(output.tokens):
             text = self._detokenizer.feed([token])
-            self._logprobs.hold(logprob, len(text))
+            if output.logprobs:
+                self._logprobs.hold(output.logprobs[index], len(text))
             shown += self._stops.feed(text)
+            if self._stops.found is not None:
+                self.tokens -= len(output.tokens) - index - 1
+                break
         return shown
 
     def _finish(self, reason: FinishReason | None) -> Finish | None:
