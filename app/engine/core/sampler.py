@@ -71,22 +71,28 @@ class Sampler:
     ) -> StepResult:
         """The next token and, while it is the draft's, the one behind it: each as if those before it were appended."""
         sequence, tokens = item.sequence, item.sequence.tokens
+        params = sequence.request.sampling
+        plain = params.logprobs is None and _is_plain_greedy(params, sequence)
         confirmed = len(tokens)
-        chosen = StepResult(failed=True)
+        logprobs = list[TokenLogprob]()
         try:
-            for row, foretold in zip(rows, [*item.draft, None], strict=True):
-                result = StepResult(failed=True)
-                if finite[row]:
-                    result = self._next_token(sequence, logits[row], greedy[row])
-                if result.failed:
-                    break  # behind the first row it is the next step's to fail, with this row as its first
-                chosen = StepResult(chosen.tokens + result.tokens, chosen.logprobs + result.logprobs)
-                if result.tokens != [foretold]:
+            for row, foretold in zip(rows, (*item.draft, None), strict=True):
+                if not finite[row]:
                     break
-                tokens += result.tokens
+                if plain:
+                    tokens.append(greedy[row])
+                else:
+                    result = self._next_token(sequence, logits[row], greedy[row])
+                    if result.failed:
+                        break
+                    tokens += result.tokens
+                    logprobs += result.logprobs
+                if tokens[-1] != foretold:
+                    break
+            # A row that fails behind the first one is the next step's to fail, as its first.
+            return StepResult(tokens[confirmed:], logprobs, failed=len(tokens) == confirmed)
         finally:
             del tokens[confirmed:]
-        return chosen
 
     def _next_token(self, sequence: Sequence, logits: torch.Tensor, greedy: int) -> StepResult:
         params = sequence.request.sampling

@@ -11,10 +11,10 @@ from app.engine.core.sequence import Sequence
 from app.engine.core.step_cost import StepCost
 
 LONGEST_DRAFT = 16
-_MARGIN = 1.15
+_MARGIN = 1.1
 """A row is worth its cost when it saves so many times as much: what is measured and foretold is never exact."""
-_TRIAL_STEPS = 12
-_FIRST_REST, _LONGEST_REST = 16, 256
+_TRIAL_STEPS = 16
+_FIRST_REST, _LONGEST_REST = 8, 256
 """Steps in which nothing is looked up for a sequence, after one trial that gained nothing and after several."""
 
 Source = Literal["answers", "prompt"]
