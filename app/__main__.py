@@ -16,6 +16,7 @@ from app.main import create_app
 from app.metrics import Metrics
 from app.model_source import ModelNotAvailable, model_directory
 from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
+from app.services.known_answers import InvalidAnswersFile
 from app.services.model_file import InvalidModelFile
 from app.settings import PREFIX, Settings, UnknownSetting, load_settings
 
@@ -62,6 +63,9 @@ def main(arguments: list[str]) -> int:
     except keys.InvalidKeysFile as error:
         print(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}", file=sys.stderr)
         return _EXIT_CONFIGURATION
+    except InvalidAnswersFile as error:
+        print(f"{PREFIX}ANSWERS_FILE: {error}", file=sys.stderr)
+        return _EXIT_CONFIGURATION
     finally:
         listener.stop()
 
@@ -70,7 +74,7 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        CannotListen, InvalidKeysFile, InvalidModelFile: before anything was served.
+        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidModelFile: before anything was served.
     """
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]

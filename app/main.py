@@ -25,6 +25,7 @@ from app.services.chat import ChatService
 from app.services.completions import CompletionService
 from app.services.decision_prompts import load_prompts
 from app.services.decisions import DecisionService
+from app.services.known_answers import MODEL_FILE, known_answers
 from app.services.prompts import PromptService
 from app.services.sampling_defaults import load_sampling_defaults
 from app.services.tokenizer import Tokenizer
@@ -42,8 +43,8 @@ EXPOSED_HEADERS = (
 class ManagedEngine(Engine, Protocol):
     """An engine whose life follows the application's."""
 
-    async def start(self) -> None:
-        """Begin to start; returns at once."""
+    async def start(self, answers: bytes = b"") -> None:
+        """Begin to start with these known answers; returns at once."""
 
     async def stop(self) -> None:
         """End it and whatever is open."""
@@ -60,14 +61,14 @@ def create_app(
 
     Raises:
         FileNotFoundError: the directory has no tokenizer.
-        InvalidKeysFile, InvalidModelFile: a file of the settings or of the model is malformed.
+        InvalidAnswersFile, InvalidKeysFile, InvalidModelFile: a file of the settings or of the model is malformed.
     """
     services = _services(settings, engine, metrics or Metrics(settings.served_name), load_tokenizer)
     app = FastAPI(
         title="Repartee",
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
-        lifespan=_lifespan(engine, services.metrics),
+        lifespan=_lifespan(engine, services.metrics, _known_answers(settings, services.tokenizer)),
         middleware=_middleware(settings, services.metrics),
         separate_input_output_schemas=False,
         docs_url=None,  # the framework's pages load scripts from elsewhere
@@ -99,6 +100,13 @@ def _services(
     )
 
 
+def _known_answers(settings: Settings, tokenizer: Tokenizer) -> bytes:
+    """The tokens of the answers that the settings name or the model brings; none where nothing is drafted."""
+    path = settings.answers_file or Path(settings.model) / MODEL_FILE
+    wanted = settings.speculation and (settings.answers_file is not None or path.exists())
+    return known_answers(path, tokenizer) if wanted else b""
+
+
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
     keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
@@ -118,12 +126,12 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 
 
 def _lifespan(
-    engine: ManagedEngine, metrics: Metrics
+    engine: ManagedEngine, metrics: Metrics, answers: bytes
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with watch_loop_lag(metrics):
-            await engine.start()
+            await engine.start(answers)
             try:
                 yield
             finally:

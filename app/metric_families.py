@@ -184,6 +184,12 @@ class MetricFamilies:
         self._preemptions = self._counter("preemptions", "Sequences preempted for lack of blocks.").labels(
             self._model
         )
+        self._drafted_tokens = self._counter(
+            "spec_drafted_tokens", "Tokens computed because they were foretold."
+        ).labels(self._model)
+        self._accepted_tokens = self._counter(
+            "spec_accepted_tokens", "Foretold tokens that the model chose."
+        ).labels(self._model)
         self._restarts = self._counter(
             "engine_restarts", "Starts of a new engine process after the first."
         ).labels(self._model)

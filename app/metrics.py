@@ -67,6 +67,9 @@ class Metrics(MetricFamilies):
             tokens.observe(stats.tokens)
         if stats.preemptions:
             self._preemptions.inc(stats.preemptions)
+        if stats.drafted:
+            self._drafted_tokens.inc(stats.drafted)
+            self._accepted_tokens.inc(stats.accepted)
         self.gauges(stats.running, stats.waiting, stats.oldest_wait, stats.kv_blocks_used)
 
     def gauges(self, running: int, waiting: int, oldest_wait: float = 0.0, kv_blocks_used: int = 0) -> None:

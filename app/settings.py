@@ -104,6 +104,16 @@ class Settings(BaseSettings):
         0, ge=0, description="CPU threads of the forward pass; 0: one per core, one alone for small models."
     )
     prefix_cache: bool = Field(True, description="Share the KV blocks of equal prefixes.")
+    speculation: bool = Field(
+        True,
+        description="Draft what an answer repeats, of itself or of known answers, where that changes no answer: with "
+        "the native decoder.",
+    )
+    answers_file: Path | None = Field(
+        None,
+        description="Known answers, such as past replies: a `.jsonl` with a string, or an object with `text`, a line; "
+        "else text in which blank lines part them. Default: `answers.jsonl` of the model, if it has one.",
+    )
     seed: int | None = Field(
         None, ge=0, description="Base seed of requests that bring none; without it each start draws another."
     )

@@ -64,6 +64,7 @@ class FakeEngine:
     state: EngineState = EngineState.READY
     making_progress: bool = True
     started: bool = False
+    answers: bytes = b""
     submitted: list[Submitted] = field(default_factory=list)
     aborted: list[int] = field(default_factory=list)
     left: list[FinishReason] = field(default_factory=list)
@@ -89,9 +90,9 @@ class FakeEngine:
             memory_bytes=1,
         )
 
-    async def start(self) -> None:
-        """Note that the application started."""
-        self.started = True
+    async def start(self, answers: bytes = b"") -> None:
+        """Note that the application started, and with what."""
+        self.started, self.answers = True, answers
 
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Note that the application stopped."""

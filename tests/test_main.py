@@ -1,6 +1,9 @@
 """The wiring: life of the engine, order of the layers."""
 
 import json
+import shutil
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +24,27 @@ async def test_the_engine_lives_as_long_as_the_application() -> None:
     async with app.router.lifespan_context(app):
         assert engine.started
     assert not engine.started
+
+
+async def test_the_engine_gets_the_known_answers(tmp_path: Path) -> None:
+    file = tmp_path / "answers.txt"
+    file.write_text("Where is my order?")
+    cases: list[tuple[dict[str, Any], bool]] = [({}, False), ({"answers_file": file}, True)]
+    for settings, given in cases:
+        for speculation in (True, False):
+            engine = FakeEngine()
+            app = build_app(engine, speculation=speculation, **settings)
+            async with app.router.lifespan_context(app):
+                assert bool(engine.answers) == (given and speculation)
+
+
+async def test_a_model_may_bring_known_answers(tmp_path: Path) -> None:
+    shutil.copytree(toy_directory(), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "answers.jsonl").write_text('"Where is my order?"')
+    engine = FakeEngine()
+    app = create_app(Settings(model=str(tmp_path)), engine)
+    async with app.router.lifespan_context(app):
+        assert engine.answers
 
 
 async def test_keys_are_asked_for_before_the_body_and_after_the_preflight(

@@ -171,6 +171,8 @@ def test_steps_and_gauges_return_to_zero(metrics: Metrics) -> None:
             oldest_wait=0.5,
             kv_blocks_used=READY.num_blocks // 2,
             preemptions=1,
+            drafted=7,
+            accepted=5,
         )
     )
     assert value(metrics, "batch_tokens_sum", phase="prefill") == 40
@@ -178,6 +180,8 @@ def test_steps_and_gauges_return_to_zero(metrics: Metrics) -> None:
     assert value(metrics, "kv_cache_capacity_tokens") == READY.num_blocks * READY.block_size
     assert value(metrics, "running_requests") == 3
     assert value(metrics, "preemptions_total") == 1
+    assert value(metrics, "spec_drafted_tokens_total") == 7
+    assert value(metrics, "spec_accepted_tokens_total") == 5
     metrics.engine_restarted()
     gauges = ("queue_requests", "running_requests", "queue_oldest_seconds", "kv_cache_usage_ratio")
     assert {name: value(metrics, name) for name in gauges} == dict.fromkeys(gauges, 0)

@@ -41,7 +41,7 @@ def _serve(channel: BlockingChannel) -> int:
 
     channel.send(Progress("import", time.monotonic() - started))
     try:
-        core, ready = start_core(configure.config, channel.send)
+        core, ready = start_core(configure.config, channel.send, configure.answers)
     except StartFailure as failure:
         channel.send(Failed(str(failure)))
         return 1

@@ -87,6 +87,7 @@ class AsyncEngine:
         self._last_step = time.monotonic()
         self._last_finish = time.monotonic()
         self._seconds_per_finish = 0.1
+        self._answers = b""
         self._process: EngineProcess | None = None
         self._idle = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -118,8 +119,13 @@ class AsyncEngine:
 
     # Lifecycle
 
-    async def start(self) -> None:
-        """Begin to start the engine process; returns at once, `state` tells when it is ready."""
+    async def start(self, answers: bytes = b"") -> None:
+        """Begin to start the engine process; returns at once, `state` tells when it is ready.
+
+        Args:
+            answers: known answers, as in `Configure`.
+        """
+        self._answers = answers
         self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
         self._watcher = asyncio.create_task(self._watch(), name="engine watcher")
 
@@ -290,7 +296,7 @@ class AsyncEngine:
         Raises:
             OSError: the system gives no process or no socket.
         """
-        self._process = await EngineProcess.start(self._config, self._on_message)
+        self._process = await EngineProcess.start(self._config, self._on_message, self._answers)
         await self._process.closed()
         was_ready = self._state is EngineState.READY
         if was_ready:  # readiness and streams must not wait until the process is gone for good

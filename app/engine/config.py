@@ -21,6 +21,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         threads: CPU threads of the forward pass; 0 takes one per core, and one alone for small models.
         seed: base seed of requests that bring none.
         prefix_cache: share the KV blocks of equal prefixes.
+        speculation: draft tokens of answers that repeat themselves or known ones, where that changes no answer.
         warmup: run a few steps before `Ready`, so that the first request is not the slow one.
     """
 
@@ -38,4 +39,5 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     seed: int = 0
     prefix_cache: bool = True
+    speculation: bool = True
     warmup: bool = True

@@ -59,9 +59,14 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class Configure(msgspec.Struct, frozen=True, tag="configure"):
-    """First message to a new engine process."""
+    """First message to a new engine process.
+
+    Attributes:
+        answers: token ids of known answers, each with the token that ends it, as 32-bit integers.
+    """
 
     config: EngineConfig
+    answers: bytes = b""
 
 
 class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="add"):
@@ -154,6 +159,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
         oldest_wait: seconds that the oldest waiting sequence has waited.
         kv_blocks_used: blocks held by sequences (cached free blocks do not count).
         preemptions: sequences preempted in this step.
+        drafted: tokens in the batch that were foretold; `accepted` those of them that became tokens of sequences.
     """
 
     seconds: float = 0.0
@@ -166,6 +172,8 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     oldest_wait: float = 0.0
     kv_blocks_used: int = 0
     preemptions: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 class StepOutputs(msgspec.Struct, frozen=True, tag="step"):

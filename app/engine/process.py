@@ -28,8 +28,10 @@ class EngineProcess:
         self._closed = closed
 
     @classmethod
-    async def start(cls, config: EngineConfig, on_message: Callable[[FromEngine], None]) -> "EngineProcess":
-        """Start one and give it its configuration.
+    async def start(
+        cls, config: EngineConfig, on_message: Callable[[FromEngine], None], answers: bytes = b""
+    ) -> "EngineProcess":
+        """Start one and give it its configuration and, as `Configure` says, the known answers.
 
         Raises:
             OSError: the system gives no process or no socket.
@@ -52,7 +54,7 @@ class EngineProcess:
             theirs.close()
         closed = asyncio.Event()
         channel = await AsyncChannel.open(ours, on_message, closed.set)
-        channel.send(Configure(config))
+        channel.send(Configure(config, answers))
         return cls(process, channel, closed)
 
     @property

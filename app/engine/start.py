@@ -4,10 +4,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy
 import torch
 from transformers.utils import logging as transformers_logging
 
 from app.engine.config import EngineConfig
+from app.engine.core.answer_store import AnswerStore
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.memory import give_back
 from app.engine.core.model_loader import LoadedModel, choose_device, load_model
@@ -24,8 +26,13 @@ class StartFailure(Exception):
     """The engine cannot serve; the message is for the operator and says what to change."""
 
 
-def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tuple[EngineCore, Ready]:
+def start_core(
+    config: EngineConfig, send: Callable[[FromEngine], None], answers: bytes = b""
+) -> tuple[EngineCore, Ready]:
     """Load the model and warm it up, reporting each phase through `send`.
+
+    Args:
+        answers: as in `Configure`.
 
     Raises:
         StartFailure: no model, no device, too little memory, or a model that fails on the warm-up.
@@ -37,7 +44,7 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
         loaded = _timed("load", send, lambda: load_model(config))
         torch.set_num_threads(choose_threads(config.threads, loaded))
         give_back()  # loading leaves up to twice the model behind, which the cache could use
-        core = _timed("cache", send, lambda: EngineCore(loaded, config))
+        core = _timed("cache", send, lambda: EngineCore(loaded, config, known_answers(answers, loaded)))
     except ReparteeError as error:
         raise StartFailure(error.message) from error
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -49,6 +56,12 @@ def start_core(config: EngineConfig, send: Callable[[FromEngine], None]) -> tupl
         _timed("warmup", send, lambda: warm_up(core, loaded, config))
     give_back()  # the first pass packs bitsandbytes' weights and leaves the unpacked ones behind
     return core, _ready(core, loaded, config)
+
+
+def known_answers(answers: bytes, loaded: LoadedModel) -> AnswerStore:
+    """The store of them, without tokens that the model does not know (a tokenizer may have more)."""
+    tokens = numpy.frombuffer(answers, dtype=numpy.int32)
+    return AnswerStore(tokens[tokens < loaded.vocab_size])
 
 
 def choose_threads(requested: int, loaded: LoadedModel) -> int:

@@ -43,6 +43,7 @@ class Answer:
         self.stream = stream
         self._detokenizer = Detokenizer(tokenizer)
         self._stops = StopStrings(stop)
+        self._may_stop = bool(stop)
         self._logprobs = HeldLogprobs()
         self.tokens = 0
         self.finish_reason: Finish | None = None
@@ -84,14 +85,21 @@ class Answer:
             self.tokens += tokens
 
     def _feed(self, tokens: list[int], logprobs: list[TokenLogprob]) -> str:
-        """Text of the tokens that may be shown; their log-probabilities wait for it."""
-        if not logprobs:
-            return self._stops.feed(self._detokenizer.feed(tokens))
+        """Text of the tokens that may be shown; their log-probabilities wait for it.
+
+        With stop strings it is as if each token came alone: what stands behind the first one found does not count.
+        """
+        if not (logprobs or self._may_stop):
+            return self._detokenizer.feed(tokens)
         shown = ""
-        for token, logprob in zip(tokens, logprobs, strict=True):
+        for index, token in enumerate(tokens):
             text = self._detokenizer.feed([token])
-            self._logprobs.hold(logprob, len(text))
+            if logprobs:
+                self._logprobs.hold(logprobs[index], len(text))
             shown += self._stops.feed(text)
+            if self._stops.found is not None:
+                self.tokens -= len(tokens) - index - 1
+                break
         return shown
 
     def _finish(self, reason: FinishReason | None) -> Finish | None:

@@ -3,6 +3,7 @@
 import signal
 import socket
 import sys
+from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -16,6 +17,7 @@ from app.engine import start
 from app.engine.channel import open_socketpair
 from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
+from app.engine.core.model_loader import load_model
 from app.engine.core.torch_runner import TorchRunner
 from app.engine.messages import (
     AddRequest,
@@ -172,3 +174,13 @@ def receive(end: socket.socket) -> FromEngine:
     size = int.from_bytes(end.recv(4, socket.MSG_WAITALL), "little")
     message: FromEngine = msgspec.msgpack.decode(end.recv(size, socket.MSG_WAITALL), type=FromEngine)
     return message
+
+
+def test_the_store_knows_what_the_model_knows() -> None:
+    config = configuration()
+    loaded = load_model(config)
+    tokens = [5, 6, VOCABULARY, 7, 8, 9, 10, VOCABULARY + 5, 2]
+    store = start.known_answers(array("i", tokens).tobytes(), loaded)
+    assert store.follow(store.find([5, 6]))[0] == 7
+    core, _ = start_core(config, lambda message: None, array("i", tokens).tobytes())
+    assert core.scheduler.speculation is None  # in float32 it is not the native decoder that runs

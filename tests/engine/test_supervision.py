@@ -99,6 +99,21 @@ async def test_a_process_that_ends_at_once_is_tried_again_ever_more_slowly(
     assert engine.process_id is None
 
 
+async def test_each_process_gets_the_known_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    async def start(config: EngineConfig, on_message: Callable[[Any], None], answers: bytes) -> None:
+        given.append(answers)
+        raise OSError("no process")
+
+    monkeypatch.setattr("app.engine.client.EngineProcess.start", start)
+    engine = engine_of()
+    await engine.start(b"1234")
+    await until(lambda: len(given) >= 2)
+    await engine.stop()
+    assert given[:2] == [b"1234"] * 2
+
+
 async def test_a_system_without_processes_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -33,6 +33,13 @@ def test_no_file_is_large() -> None:
     assert max(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 4_000_000
 
 
+def test_the_known_answers_can_be_used_and_carry_their_notice() -> None:
+    answers = [json.loads(line) for line in (FOLDER / "answers.jsonl").read_text("utf-8").splitlines()]
+    assert len(answers) > 500 and all(isinstance(answer, str) and "{{" not in answer for answer in answers)
+    assert "CDLA-Sharing-1.0" in (FOLDER / "licenses" / "answers-NOTICE.txt").read_text()
+    assert (FOLDER / "licenses" / "bitext-LICENSE.txt").is_file()
+
+
 def test_the_decision_form_is_complete() -> None:
     form = json.loads((FOLDER / "decisions.json").read_text())
     assert form["order"] == "question_first"

@@ -90,6 +90,12 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
         ({"REPARTEE_API_KEYS_FILE": "/nowhere/keys.json"}, "REPARTEE_API_KEYS_FILE is /nowhere/keys.json: "),
         ({"REPARTEE_API_KEYS_FILE": __file__}, "REPARTEE_API_KEYS_FILE is"),
         ({"REPARTEE_MODEL": str(ROOT / "docs")}, "REPARTEE_MODEL names"),
+        (
+            {"REPARTEE_ANSWERS_FILE": "/nowhere/a.jsonl"},
+            "REPARTEE_ANSWERS_FILE: cannot read /nowhere/a.jsonl: ",
+        ),
+        ({"REPARTEE_ANSWERS_FILE": str(ROOT / "docs")}, "REPARTEE_ANSWERS_FILE: cannot read"),
+        ({"REPARTEE_ANSWERS_FILE": str(ROOT / "models" / MODEL / "tokenizer.json")}, "REPARTEE_ANSWERS_FILE"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:

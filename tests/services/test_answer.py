@@ -87,3 +87,25 @@ def test_an_output_of_timings_alone_is_no_piece() -> None:
 def test_a_sequence_that_the_engine_gave_up_is_a_failure() -> None:
     with pytest.raises(SequenceFailed):
         answer()[0].take([output("", FinishReason.ABORTED)])
+
+
+@pytest.mark.parametrize("stop", [(), ("order",), ("has not", "s n"), ("my order? It", "der"), ("nowhere",)])
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_tokens_that_come_together_read_as_if_each_came_alone(stop: tuple[str, ...], logprobs: bool) -> None:
+    whole = output("Where is my order? It has not arrived. 👋🏽", FinishReason.LENGTH, logprobs=logprobs)
+    together, _ = answer(*stop)
+    piece = together.take([whole])
+    alone, _ = answer(*stop)
+    pieces = []
+    for index, token in enumerate(whole.tokens):
+        one = SequenceOutput(
+            id=7,
+            tokens=[token],
+            logprobs=whole.logprobs[index : index + 1],
+            finish_reason=FinishReason.LENGTH if index == len(whole.tokens) - 1 else None,
+        )
+        pieces.append(alone.take([one]))
+    assert piece is not None
+    assert piece.text == "".join(one.text for one in pieces if one)
+    assert piece.logprobs == [entry for one in pieces if one for entry in one.logprobs]
+    assert (piece.finish_reason, together.tokens) == (alone.finish_reason, alone.tokens)

@@ -38,7 +38,9 @@ class Batch:
             for index in _wanted(item):
                 wanted.append(len(tokens) + index - item.start)
                 owners.append((number, index))
-            tokens.extend(sequence.tokens[item.start : end])
+            tokens.extend(sequence.tokens[item.start : item.end])
+            if item.draft:
+                tokens.extend(item.draft)
             positions.extend(_positions(sequence, item.start, end))
         return cls(scheduled, tokens, positions, wanted, owners)
 
@@ -56,7 +58,7 @@ def _wanted(item: ScheduledSequence) -> range:
     end = item.start + item.length
     if item.sequence.tree:
         return range(max(item.start, item.sequence.prompt_length - 1), end)
-    return range(end - 1, end) if item.catches_up else range(0)
+    return range(item.end - 1, end) if item.catches_up else range(0)
 
 
 def _positions(sequence: Sequence, start: int, end: int) -> Iterable[int]:

@@ -108,6 +108,19 @@ class BlockManager:
                 self._free[block] = None
         sequence.block_table = []
 
+    def shrink(self, sequence: Sequence, length: int) -> None:
+        """Give back the blocks that the sequence needs no more to store its first `length` tokens.
+
+        They were held for tokens that did not come; what they stored before is lost, so they are the next to be given
+        out.
+        """
+        while len(sequence.block_table) * self.block_size >= length + self.block_size:
+            block = sequence.block_table.pop()
+            self._holders[block] -= 1
+            if not self._holders[block]:
+                self._free[block] = None
+                self._free.move_to_end(block, last=False)
+
     def discard(self, sequence: Sequence) -> list[int]:
         """Forget what the blocks that the sequence holds alone store; return them, so that they can be cleared."""
         own = [block for block in sequence.block_table if self._holders[block] == 1]

@@ -6,6 +6,7 @@ import time
 import torch
 
 from app.engine.config import EngineConfig
+from app.engine.core.answer_store import AnswerStore
 from app.engine.core.batch import Batch
 from app.engine.core.block_manager import BlockManager
 from app.engine.core.model_loader import LoadedModel
@@ -13,6 +14,7 @@ from app.engine.core.model_runner import make_runner
 from app.engine.core.sampler import Sampler
 from app.engine.core.scheduler import ScheduledSequence, Scheduler, StepResult
 from app.engine.core.sequence import Sequence
+from app.engine.core.speculator import Speculator
 from app.engine.messages import AddRequest, StepOutputs, StepStats
 
 logger = logging.getLogger(__name__)
@@ -24,12 +26,19 @@ class EngineCore:
     Args:
         loaded: the model.
         config: budgets and sizes.
+        answers: known answers, from which drafts are taken.
     """
 
-    def __init__(self, loaded: LoadedModel, config: EngineConfig) -> None:
+    def __init__(self, loaded: LoadedModel, config: EngineConfig, answers: AnswerStore | None = None) -> None:
         self._runner = make_runner(loaded, config)
         self._sampler = Sampler(loaded.eos_token_ids, config.seed)
         self.num_blocks = self._runner.num_blocks
+        self._speculator = None
+        # Elsewhere the shape of a batch changes roundings, and with a draft the answer could be another.
+        if config.speculation and self._runner.batch_invariant:
+            self._speculator = Speculator(
+                answers or AnswerStore([]), loaded.eos_token_ids, loaded.max_model_len
+            )
         self.scheduler = Scheduler(
             BlockManager(self.num_blocks, config.block_size, config.prefix_cache),
             max_batch_tokens=config.max_batch_tokens,
@@ -37,6 +46,7 @@ class EngineCore:
             prefill_chunk=config.prefill_chunk,
             eos_token_ids=loaded.eos_token_ids,
             max_model_len=loaded.max_model_len,
+            speculation=self._speculator,
         )
 
     @property
@@ -61,7 +71,10 @@ class EngineCore:
         after_forward = time.monotonic()
         self._clear_failed(scheduled, results)
         outputs = self.scheduler.update(scheduled, results)
-        return StepOutputs(outputs, self._stats(scheduled, started, after_forward - before_forward))
+        stats = self._stats(scheduled, started, after_forward - before_forward)
+        if self._speculator and self._speculator.measuring:
+            self._speculator.measured(stats.drafted, stats.seconds)
+        return StepOutputs(outputs, stats)
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless queues and blocks agree: after that, no answer can be trusted."""
@@ -78,6 +91,9 @@ class EngineCore:
         except torch.AcceleratorError:
             raise  # the device's context is lost, and every later batch with it: only a new process can serve
         except Exception:
+            if len(scheduled) == 1 and scheduled[0].draft:
+                item = scheduled[0]
+                return self._run([ScheduledSequence(item.sequence, item.start, item.end - item.start)])
             if len(scheduled) == 1:
                 logger.exception("the forward pass of one request failed")
                 return [StepResult(failed=True)]
@@ -103,10 +119,12 @@ class EngineCore:
             oldest_wait=scheduler.oldest_wait(),
             kv_blocks_used=scheduler.blocks.num_used,
             preemptions=scheduler.preemptions,
+            drafted=scheduler.drafted,
+            accepted=scheduler.accepted,
         )
 
 
 def _phase(scheduled: list[ScheduledSequence]) -> str:
     if all(item.sequence.tree for item in scheduled):
         return "classify" if scheduled else "decode"
-    return "decode" if all(item.length == 1 for item in scheduled) else "prefill"
+    return "decode" if all(item.length == 1 + len(item.draft) for item in scheduled) else "prefill"

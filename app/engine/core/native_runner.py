@@ -15,6 +15,8 @@ class NativeRunner:
         num_blocks: blocks of its KV cache.
     """
 
+    batch_invariant = True
+
     def __init__(self, decoder: NativeDecoder, num_blocks: int, block_size: int) -> None:
         decoder.allocate(num_blocks, block_size)
         self._decoder = decoder

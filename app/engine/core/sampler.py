@@ -7,7 +7,7 @@ from hashlib import blake2b
 import torch
 
 from app.engine.core.batch import Batch
-from app.engine.core.scheduler import StepResult
+from app.engine.core.scheduler import ScheduledSequence, StepResult
 from app.engine.core.sequence import Sequence
 from app.engine.messages import SamplingParams, TokenLogprob
 
@@ -37,7 +37,7 @@ class Sampler:
         """Results of each scheduled sequence from `logits` (wanted rows, vocabulary).
 
         A row that is not finite, as the model gave it or as the request's own parameters make it, fails its own
-        sequence alone.
+        sequence alone. Of a draft's rows only those count whose tokens before were sampled.
         """
         rows_of: list[list[int]] = [[] for _ in batch.scheduled]
         for row, (number, _) in enumerate(batch.owners):
@@ -48,7 +48,9 @@ class Sampler:
         results = []
         for item, rows in zip(batch.scheduled, rows_of, strict=True):
             sequence = item.sequence
-            if not all(finite[row] for row in rows):
+            if item.draft:
+                results.append(self._next_tokens(item, rows, logits, finite, tokens))
+            elif not all(finite[row] for row in rows):
                 results.append(StepResult(failed=True))
             elif sequence.tree:
                 _score_labels(sequence, [batch.owners[row][1] for row in rows], logits[rows])
@@ -58,6 +60,39 @@ class Sampler:
             else:
                 results.append(StepResult())
         return results
+
+    def _next_tokens(
+        self,
+        item: ScheduledSequence,
+        rows: list[int],
+        logits: torch.Tensor,
+        finite: list[bool],
+        greedy: list[int],
+    ) -> StepResult:
+        """The next token and, while it is the draft's, the one behind it: each as if those before it were appended."""
+        sequence, tokens = item.sequence, item.sequence.tokens
+        params = sequence.request.sampling
+        plain = params.logprobs is None and _is_plain_greedy(params, sequence)
+        confirmed = len(tokens)
+        logprobs = list[TokenLogprob]()
+        try:
+            for row, foretold in zip(rows, (*item.draft, None), strict=True):
+                if not finite[row]:
+                    break
+                if plain:
+                    tokens.append(greedy[row])
+                else:
+                    result = self._next_token(sequence, logits[row], greedy[row])
+                    if result.failed:
+                        break
+                    tokens += result.tokens
+                    logprobs += result.logprobs
+                if tokens[-1] != foretold:
+                    break
+            # A row that fails behind the first one is the next step's to fail, as its first.
+            return StepResult(tokens[confirmed:], logprobs, failed=len(tokens) == confirmed)
+        finally:
+            del tokens[confirmed:]
 
     def _next_token(self, sequence: Sequence, logits: torch.Tensor, greedy: int) -> StepResult:
         params = sequence.request.sampling
@@ -70,10 +105,9 @@ class Sampler:
             token = int(likeliest)
             if params.temperature > 0:
                 token = _draw(adjusted, params, self._uniform(sequence))
-        logprob = None
-        if params.logprobs is not None:
-            logprob = _token_logprob(logits, token, params.logprobs)
-        return StepResult(token, logprob)
+        if params.logprobs is None:
+            return StepResult([token])
+        return StepResult([token], [_token_logprob(logits, token, params.logprobs)])
 
     def _adjust(self, sequence: Sequence, logits: torch.Tensor) -> torch.Tensor:
         """Apply bias, penalties and barred tokens to `logits` (vocabulary,) in place."""

@@ -2,8 +2,9 @@
 
 import bisect
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from app.engine.core.block_manager import BlockManager, require
 from app.engine.core.sequence import Sequence, SequenceStatus
@@ -12,16 +13,26 @@ from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
 
 @dataclass(frozen=True, slots=True)
 class ScheduledSequence:
-    """A sequence's share of a step: its tokens `[start, start + length)` are computed."""
+    """A sequence's share of a step: `length` tokens from index `start` on are computed.
+
+    Attributes:
+        draft: the last of these tokens, where they are none of the sequence's yet but are foretold to be.
+    """
 
     sequence: Sequence
     start: int
     length: int
+    draft: tuple[int, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Index behind the last of the sequence's own tokens that are computed."""
+        return self.start + self.length - len(self.draft)
 
     @property
     def catches_up(self) -> bool:
         """Whether the sequence has no uncomputed token after this step."""
-        return self.start + self.length == len(self.sequence.tokens)
+        return self.start + self.length - len(self.draft) == len(self.sequence.tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +40,23 @@ class StepResult:
     """What the model made of one scheduled sequence.
 
     Attributes:
-        token: the sampled token, where a chat sequence caught up.
-        logprob: its log-probabilities, where they were asked for.
+        tokens: the sampled tokens, where a chat sequence caught up: one, and one more for each token of its draft
+            that was sampled before.
+        logprobs: their log-probabilities, where they were asked for.
         failed: the forward pass or its logits failed for this sequence.
     """
 
-    token: int | None = None
-    logprob: TokenLogprob | None = None
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
     failed: bool = False
+
+
+class Speculation(Protocol):
+    """What the scheduler needs of a Speculator."""
+
+    def drafts(self, sequences: list[Sequence], room: int) -> Mapping[int, tuple[int, ...]]: ...
+    def verified(self, sequence: Sequence, right: int) -> None: ...
+    def forget(self, sequence: Sequence) -> None: ...
 
 
 def _order(sequence: Sequence) -> tuple[int, float, float, int]:
@@ -57,6 +77,7 @@ class Scheduler:
         prefill_chunk: prompt tokens in one step while other sequences decode (bounds their inter-token gap).
         eos_token_ids: tokens that end any sequence which does not ignore them.
         max_model_len: longest sequence in tokens.
+        speculation: where drafts for decoding sequences come from; without it there are none.
         clock: monotonic seconds.
     """
 
@@ -69,16 +90,22 @@ class Scheduler:
         prefill_chunk: int,
         eos_token_ids: frozenset[int],
         max_model_len: int,
+        speculation: Speculation | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.blocks = blocks
         self.preemptions = 0
         """Preemptions in the last call of `schedule`."""
+        self.drafted = 0
+        """Tokens of drafts in the last call of `schedule`."""
+        self.accepted = 0
+        """Those of them that became tokens of sequences in the last call of `update`."""
         self._max_batch_tokens = max_batch_tokens
         self._max_running = max_running
         self._prefill_chunk = prefill_chunk
         self._eos = eos_token_ids
         self._max_model_len = max_model_len
+        self.speculation = speculation
         self._clock = clock
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
@@ -131,7 +158,7 @@ class Scheduler:
 
     def schedule(self) -> list[ScheduledSequence]:
         """Choose the next step's sequences and give them their blocks."""
-        self.preemptions = 0
+        self.preemptions = self.drafted = 0
         self._expire()
         self._running.sort(key=lambda sequence: (not sequence.is_decoding, sequence.order))
         scheduled: list[ScheduledSequence] = []
@@ -142,18 +169,21 @@ class Scheduler:
             for sequence in list(self._waiting):
                 if len(self._running) == self._max_running or not self._admit(sequence, scheduled):
                     break
+        if self.speculation and scheduled and scheduled[-1].sequence.is_decoding:  # then all are
+            self._add_drafts(scheduled, self.speculation)
         return scheduled
 
     def update(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> list[SequenceOutput]:
         """Take the step's results; return one output for each sequence that has something to say."""
         now = self._clock()
+        self.accepted = 0
         outputs = []
         for item, result in zip(scheduled, results, strict=True):
             if result.failed:
                 self._end(item.sequence, FinishReason.FAILED)
             elif output := self._advance(item, result, now):
                 outputs.append(output)
-        outputs.extend(_last_output(sequence, now) for sequence in self._ended)
+        outputs.extend(_last_output(sequence, now, [], []) for sequence in self._ended)
         self._ended.clear()
         return outputs
 
@@ -190,6 +220,16 @@ class Scheduler:
             if victim is sequence:
                 return
         scheduled.append(ScheduledSequence(sequence, sequence.num_computed, length))
+
+    def _add_drafts(self, scheduled: list[ScheduledSequence], speculation: Speculation) -> None:
+        """Put drafts behind the sequences' tokens, within the budget and the blocks that nobody holds."""
+        room = self._max_batch_tokens - len(scheduled)
+        drafts = speculation.drafts([item.sequence for item in scheduled], room)
+        for index, item in enumerate(scheduled if drafts else ()):
+            draft = drafts.get(item.sequence.id, ())
+            if draft and self.blocks.allocate(item.sequence, item.start + 1 + len(draft)):
+                scheduled[index] = ScheduledSequence(item.sequence, item.start, 1 + len(draft), draft)
+                self.drafted += len(draft)
 
     def _admit(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> bool:
         """Start a waiting sequence if it fits; False stops the admission of this step.
@@ -231,7 +271,7 @@ class Scheduler:
     def _advance(self, item: ScheduledSequence, result: StepResult, now: float) -> SequenceOutput | None:
         sequence = item.sequence
         caught_up = item.catches_up
-        sequence.num_computed += item.length
+        sequence.num_computed = item.end
         self.blocks.publish(sequence, item.start)
         if not caught_up:
             begins = not sequence.num_generated and item.start == sequence.cached_tokens
@@ -243,27 +283,42 @@ class Scheduler:
         sequence.last_token = now
         if sequence.tree:
             return self._finish(sequence, FinishReason.STOP, now)
-        assert result.token is not None, "a sequence that caught up has a sampled token"
-        return self._append(sequence, result.token, result.logprob, now)
+        assert result.tokens, "a sequence that caught up has a sampled token"
+        if item.draft and self.speculation:
+            self.speculation.verified(sequence, len(result.tokens) - 1)
+        return self._extend(item, result, now)
 
-    def _append(
-        self, sequence: Sequence, token: int, logprob: TokenLogprob | None, now: float
-    ) -> SequenceOutput:
-        sampling = sequence.request.sampling
-        if token in sampling.stop_token_ids or (token in self._eos and not sampling.ignore_eos):
-            sequence.stop_token = token
-            return self._finish(sequence, FinishReason.STOP, now)
+    def _extend(self, item: ScheduledSequence, result: StepResult, now: float) -> SequenceOutput:
+        """Append the sampled tokens, one after another, up to one that ends the sequence."""
+        sequence = item.sequence
         first = not sequence.num_generated
-        sequence.tokens.append(token)
-        if sequence.num_generated >= sampling.max_tokens or len(sequence.tokens) >= self._max_model_len:
-            return self._finish(sequence, FinishReason.LENGTH, now, token, logprob)
+        for count, token in enumerate(result.tokens):
+            if count:  # the one before it was in the draft, so its K and V are there
+                self.accepted += 1
+                sequence.num_computed += 1
+                self.blocks.publish(sequence, sequence.num_computed - 1)
+            if reason := self._append(sequence, token):
+                kept = count + (reason is FinishReason.LENGTH)
+                return self._finish(sequence, reason, now, result.tokens[:kept], result.logprobs[:kept])
+        if item.draft:
+            self.blocks.shrink(sequence, len(sequence.tokens))
         return SequenceOutput(
             id=sequence.id,
-            tokens=[token],
-            logprobs=[logprob] if logprob else [],
+            tokens=result.tokens,
+            logprobs=result.logprobs,
             cached_tokens=(sequence.cached_tokens or 0) if first else 0,
             timings=sequence.timings(now) if first else None,
         )
+
+    def _append(self, sequence: Sequence, token: int) -> FinishReason | None:
+        """Append a token, unless it is one to stop at; return why the sequence ends with it, if it does."""
+        sampling = sequence.request.sampling
+        if token in sampling.stop_token_ids or (token in self._eos and not sampling.ignore_eos):
+            sequence.stop_token = token
+            return FinishReason.STOP
+        sequence.tokens.append(token)
+        full = sequence.num_generated >= sampling.max_tokens or len(sequence.tokens) >= self._max_model_len
+        return FinishReason.LENGTH if full else None
 
     def _end(self, sequence: Sequence, reason: FinishReason) -> None:
         """End a sequence between its tokens; the next `update` reports it."""
@@ -275,32 +330,34 @@ class Scheduler:
         sequence: Sequence,
         reason: FinishReason,
         now: float,
-        token: int | None = None,
-        logprob: TokenLogprob | None = None,
+        tokens: list[int] | None = None,
+        logprobs: list[TokenLogprob] | None = None,
     ) -> SequenceOutput:
-        """End a sequence in its own step, with its last token if it has one."""
+        """End a sequence in its own step, with its last tokens if it has any."""
         self._remove(sequence, reason)
-        return _last_output(sequence, now, token, logprob)
+        return _last_output(sequence, now, tokens or [], logprobs or [])
 
     def _remove(self, sequence: Sequence, reason: FinishReason) -> None:
         (self._running if sequence.status is SequenceStatus.RUNNING else self._waiting).remove(sequence)
         self._release(sequence)
         del self._by_id[sequence.id]
+        if self.speculation:
+            self.speculation.forget(sequence)
         sequence.status, sequence.finish_reason = SequenceStatus.FINISHED, reason
         sequence.ended = self._clock()
 
 
 def _last_output(
-    sequence: Sequence, now: float, token: int | None = None, logprob: TokenLogprob | None = None
+    sequence: Sequence, now: float, tokens: list[int], logprobs: list[TokenLogprob]
 ) -> SequenceOutput:
     """The output that ends a sequence, with its timings and, for a decision, its scores."""
     scored = sequence.tree is not None and sequence.finish_reason is FinishReason.STOP
     return SequenceOutput(
         id=sequence.id,
-        tokens=[] if token is None else [token],
-        logprobs=[logprob] if logprob else [],
+        tokens=tokens,
+        logprobs=logprobs,
         label_scores=sequence.label_scores() if scored else [],
-        cached_tokens=(sequence.cached_tokens or 0) if sequence.num_generated <= (token is not None) else 0,
+        cached_tokens=(sequence.cached_tokens or 0) if sequence.num_generated <= len(tokens) else 0,
         finish_reason=sequence.finish_reason,
         stop_token=sequence.stop_token,
         timings=sequence.timings(now),

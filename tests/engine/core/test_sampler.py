@@ -41,8 +41,8 @@ def sample(sequences: list[Sequence], logits: torch.Tensor, seed: int = 0) -> li
 
 def token(logits: torch.Tensor, **sampling: Any) -> int:
     (result,) = sample([sequence(**sampling)], logits[None])
-    assert result.token is not None
-    return result.token
+    (chosen,) = result.tokens
+    return chosen
 
 
 def random_logits(seed: int, size: int = VOCABULARY) -> torch.Tensor:
@@ -57,7 +57,7 @@ def draws(logits: torch.Tensor, count: int, **sampling: Any) -> torch.Tensor:
         item.tokens = [5, 6, 7] + [0] * index  # only their number matters without penalties
         item.num_computed = len(item.tokens) - 1
         (result,) = sample([item], logits[None])
-        counts[result.token] += 1
+        counts[result.tokens[0]] += 1
     return counts
 
 
@@ -143,7 +143,7 @@ def test_end_tokens_are_barred_until_enough_was_generated() -> None:
     logits[EOS], logits[9], logits[10] = 9.0, 8.0, 7.0
     (early,) = sample([sequence(generated=1, min_tokens=2, stop_token_ids=[9])], logits[None])
     (late,) = sample([sequence(generated=2, min_tokens=2, stop_token_ids=[9])], logits[None])
-    assert (early.token, late.token) == (10, EOS)
+    assert (early.tokens[0], late.tokens[0]) == (10, EOS)
 
 
 def test_min_tokens_without_any_end_token_changes_nothing() -> None:
@@ -151,7 +151,7 @@ def test_min_tokens_without_any_end_token_changes_nothing() -> None:
     (result,) = Sampler(frozenset()).sample(
         Batch.of([ScheduledSequence(sequence(min_tokens=3), 2, 1)]), logits[None]
     )
-    assert result.token == int(logits.argmax())
+    assert result.tokens[0] == int(logits.argmax())
 
 
 def test_logprobs_are_those_of_the_model_before_anything_else() -> None:
@@ -159,22 +159,22 @@ def test_logprobs_are_those_of_the_model_before_anything_else() -> None:
     item = sequence(logprobs=3, temperature=0.5, seed=4, logit_bias={33: 100.0}, frequency_penalty=1.0)
     (result,) = sample([item], logits[None])
     reference = logits.log_softmax(-1)
-    assert result.logprob is not None and result.logprob.token == result.token == 33
-    assert result.logprob.logprob == pytest.approx(float(reference[33]))
-    assert [number for number, _ in result.logprob.top] == reference.topk(3).indices.tolist()
-    assert [value for _, value in result.logprob.top] == pytest.approx(reference.topk(3).values.tolist())
+    assert [result.logprobs[0].token] == result.tokens == [33]
+    assert result.logprobs[0].logprob == pytest.approx(float(reference[33]))
+    assert [number for number, _ in result.logprobs[0].top] == reference.topk(3).indices.tolist()
+    assert [value for _, value in result.logprobs[0].top] == pytest.approx(reference.topk(3).values.tolist())
 
 
 def test_zero_alternatives_report_the_token_alone() -> None:
     (result,) = sample([sequence(logprobs=0)], random_logits(8)[None])
-    assert result.logprob is not None and result.logprob.top == []
+    assert result.logprobs[0].top == []
 
 
 def test_a_draw_depends_on_nothing_else_in_the_batch() -> None:
     rows = torch.stack([random_logits(seed) for seed in range(6)])
     sequences = [sequence(number, number, temperature=1.5, seed=number % 2) for number in range(6)]
-    together = [result.token for result in sample(sequences, rows)]
-    alone = [sample([item], row[None])[0].token for item, row in zip(sequences, rows, strict=True)]
+    together = [result.tokens[0] for result in sample(sequences, rows)]
+    alone = [sample([item], row[None])[0].tokens[0] for item, row in zip(sequences, rows, strict=True)]
     assert together == alone
 
 
@@ -182,7 +182,7 @@ def test_seeds_and_positions_give_different_numbers_and_equal_seeds_equal_ones()
     logits = torch.zeros(VOCABULARY)
     by_seed = {token(logits, temperature=1.0, seed=seed) for seed in range(20)}
     by_position = {
-        sample([sequence(generated=n, temperature=1.0, seed=1)], logits[None])[0].token for n in range(20)
+        sample([sequence(generated=n, temperature=1.0, seed=1)], logits[None])[0].tokens[0] for n in range(20)
     }
     assert len(by_seed) > 15 and len(by_position) > 15
     assert token(logits, temperature=1.0, seed=3) == token(logits, temperature=1.0, seed=3, number=99)
@@ -191,7 +191,9 @@ def test_seeds_and_positions_give_different_numbers_and_equal_seeds_equal_ones()
 def test_without_a_seed_requests_and_servers_differ() -> None:
     logits = torch.zeros(VOCABULARY)
     by_request = {token(logits, temperature=1.0, number=number) for number in range(20)}
-    by_server = {sample([sequence(temperature=1.0)], logits[None], seed=seed)[0].token for seed in range(20)}
+    by_server = {
+        sample([sequence(temperature=1.0)], logits[None], seed=seed)[0].tokens[0] for seed in range(20)
+    }
     assert len(by_request) > 15 and len(by_server) > 15
 
 
@@ -208,11 +210,11 @@ def test_the_random_number_stays_below_one(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("poison", [math.nan, math.inf])
 def test_a_row_that_is_not_finite_fails_its_own_sequence_alone(poison: float) -> None:
     rows = torch.stack([random_logits(seed) for seed in range(3)])
-    clean = [result.token for result in sample([sequence(n) for n in range(3)], rows)]
+    clean = [result.tokens[0] for result in sample([sequence(n) for n in range(3)], rows)]
     rows[1, 40] = poison
     results = sample([sequence(n) for n in range(3)], rows)
     assert [result.failed for result in results] == [False, True, False]
-    assert [results[0].token, results[2].token] == [clean[0], clean[2]]
+    assert [results[0].tokens[0], results[2].tokens[0]] == [clean[0], clean[2]]
 
 
 def test_logits_of_minus_infinity_are_no_failure() -> None:
@@ -229,9 +231,70 @@ def test_parameters_that_leave_nothing_finite_fail_their_own_sequence_alone(
     items = [sequence(1), sequence(2, temperature=temperature, **sampling), sequence(3)]
     results = sample(items, torch.full((3, VOCABULARY), 1.0))
     assert [result.failed for result in results] == [False, True, False]
-    assert results[1].token is None
+    assert results[1].tokens == []
 
 
 def test_a_vocabulary_that_is_barred_as_a_whole_fails() -> None:
     (result,) = sample([sequence(min_tokens=1, stop_token_ids=[0, 1])], torch.zeros(1, 3))
     assert result.failed
+
+
+def sample_draft(item: Sequence, draft: tuple[int, ...], logits: torch.Tensor) -> StepResult:
+    scheduled = [ScheduledSequence(item, item.num_computed, 1 + len(draft), draft)]
+    (result,) = Sampler(frozenset([EOS])).sample(Batch.of(scheduled), logits)
+    return result
+
+
+def one_by_one(item: Sequence, logits: torch.Tensor) -> list[int]:
+    """What the rows give when each token is appended before the next is sampled."""
+    tokens = []
+    for row in logits:
+        tokens += sample([item], row[None])[0].tokens
+        item.tokens.append(tokens[-1])
+        item.num_computed += 1
+    return tokens
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {},
+        {"logprobs": 2},
+        {"temperature": 1.0, "seed": 3},
+        {"temperature": 1.5, "seed": 4, "top_p": 0.9},
+        {"frequency_penalty": 2.0, "presence_penalty": 1.0},
+        {"repetition_penalty": 1.5, "temperature": 0.8, "seed": 1},
+        {"min_tokens": 5, "stop_token_ids": [4, 5]},
+    ],
+)
+def test_a_draft_is_sampled_as_if_one_by_one(sampling: dict[str, Any]) -> None:
+    logits = torch.stack([random_logits(seed % 2, size=128) for seed in range(5)])
+    tokens = one_by_one(sequence(generated=2, **sampling), logits)
+    for right in range(5):
+        item = sequence(generated=2, **sampling)
+        before = list(item.tokens)
+        draft = (*tokens[:right], *[(token + 1) % 128 for token in tokens[right:4]])
+        result = sample_draft(item, draft, logits)
+        assert result.tokens == tokens[: right + 1]
+        assert len(result.logprobs) == (len(result.tokens) if "logprobs" in sampling else 0)
+        assert item.tokens == before
+
+
+def test_a_row_behind_a_wrong_token_may_be_anything() -> None:
+    logits = torch.stack([random_logits(seed) for seed in range(3)])
+    logits[2] = math.nan
+    right = int(logits[0].argmax())
+    wrong = (int(logits[1].argmax()) + 1) % VOCABULARY
+    assert sample_draft(sequence(), (right, wrong), logits).tokens == [right, int(logits[1].argmax())]
+
+
+def test_a_row_that_is_not_finite_keeps_the_tokens_before_it() -> None:
+    logits = torch.stack([random_logits(seed) for seed in range(3)])
+    logits[1] = math.nan
+    right = int(logits[0].argmax())
+    item = sequence()
+    result = sample_draft(item, (right, 4), logits)
+    assert (result.tokens, result.failed) == ([right], False)
+    logits[0] = math.nan
+    assert sample_draft(item, (right, 4), logits).failed
+    assert len(item.tokens) == 3

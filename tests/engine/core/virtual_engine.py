@@ -56,7 +56,7 @@ class VirtualEngine:
                 sequence.label_logprobs.update(dict.fromkeys(cells, -1.0))
                 results.append(StepResult())
             else:
-                results.append(StepResult(choose(sequence.id) if item.catches_up else None))
+                results.append(StepResult([choose(sequence.id)] if item.catches_up else []))
         outputs = self.scheduler.update(scheduled, results)
         self.scheduler.check_invariants()
         return outputs

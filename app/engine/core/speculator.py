@@ -1,0 +1,225 @@
+"""Speculator: which tokens a decoding sequence probably says next, and whether it pays to compute them already."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from app.engine.core.answer_store import AnswerStore
+from app.engine.core.prompt_lookup import PromptLookup, match_length
+from app.engine.core.sequence import Sequence
+from app.engine.core.step_cost import StepCost
+
+LONGEST_DRAFT = 16
+_MARGIN = 1.1
+"""A row is worth its cost when it saves so many times as much: what is measured and foretold is never exact."""
+_TRIAL_STEPS = 16
+_FIRST_REST, _LONGEST_REST = 8, 256
+"""Steps in which nothing is looked up for a sequence, after one trial that gained nothing and after several."""
+
+Source = Literal["answers", "prompt"]
+_SOURCES: tuple[Source, ...] = ("answers", "prompt")
+
+
+@dataclass(slots=True)
+class _Record:
+    """How many of the tested tokens were right, against how many were foretold to be; the past fades."""
+
+    right: float = 0.0
+    foretold: float = 0.0
+
+    def note(self, right: int, foretold: float, keep: float) -> None:
+        self.right = self.right * keep + right
+        self.foretold = self.foretold * keep + foretold
+
+    def trust(self, prior: float, weight: float) -> float:
+        """The factor that confidence must be multiplied with to be true, `prior` without experience."""
+        return (self.right + weight * prior) / (self.foretold + weight)
+
+
+@dataclass(slots=True)
+class _Position:
+    """Where one sequence stands in what it may be repeating.
+
+    Attributes:
+        length: tokens of the sequence for which the following is true.
+        node: in the store of answers; -1 is nowhere.
+        behind: index in the sequence's own tokens of what comes next if it repeats itself; -1 is nowhere.
+        matched: how many tokens before `behind` are equal to the last ones.
+        trial: steps since its gain was judged last, and `gain`, the seconds that its drafts saved in them.
+        rest: steps in which nothing is looked up for it any more, and `pause`, how many they will be the next time.
+        claims: confidence in each token of the draft under way, and `source` where they are from.
+    """
+
+    length: int
+    lookup: PromptLookup = field(default_factory=PromptLookup)
+    node: int = -1
+    behind: int = -1
+    matched: int = 0
+    trial: int = 0
+    gain: float = 0.0
+    rest: int = 0
+    pause: int = _FIRST_REST
+    claims: list[float] = field(default_factory=list)
+    source: Source = "answers"
+    records: dict[Source, _Record] = field(default_factory=lambda: {source: _Record() for source in _SOURCES})
+
+
+class Speculator:
+    """Drafts tokens for sequences that repeat themselves or known answers.
+
+    A row more is worth computing while the chance that its token is kept, times the time that a token takes, is above
+    what the row adds to the step. The first comes from counts, corrected by how often such drafts were right in this
+    sequence and in all; the second is measured. So drafts shorten where they fail, and under load. Where they gained
+    nothing for some steps, a sequence is left alone for more and more of them.
+
+    Args:
+        answers: what is known to be said often.
+        ends: tokens behind which nothing is drafted.
+        max_model_len: longest sequence in tokens.
+    """
+
+    def __init__(self, answers: AnswerStore, ends: frozenset[int], max_model_len: int) -> None:
+        self.measuring = False
+        """Whether what the step takes is of use: to be told then to `measured`."""
+        self.cost = StepCost()
+        self._answers = answers
+        self._ends = ends
+        self._max_model_len = max_model_len
+        self._positions: dict[int, _Position] = {}
+        self._records = {source: _Record() for source in _SOURCES}
+        self._sequences = 0
+        self._token_seconds = self._row_seconds = 0.0
+
+    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, tuple[int, ...]]:
+        """Drafts for those of a decode step's sequences, by their number, for which they are worth their cost.
+
+        Args:
+            room: most tokens of all drafts together.
+        """
+        active = [(sequence, position) for sequence in sequences if (position := self._awake(sequence))]
+        self.measuring, self._sequences = bool(active), len(sequences)
+        if not active:
+            return {}
+        cost = self.cost.of(len(sequences))
+        if cost is None or _MARGIN * cost[1] * len(sequences) >= cost[0]:
+            return {}
+        base, row = cost
+        self._token_seconds, self._row_seconds = base / len(sequences), row
+        kept, rows, drafts = float(len(sequences)), 0, dict[int, tuple[int, ...]]()
+        for sequence, position in active:
+            started = time.perf_counter()
+            draft = list[int]()
+            position.claims.clear()
+            self._advance(sequence, position)
+            most = self._most(sequence, room - rows)
+            trust = self._choose(position) if most > 0 else 0.0
+            likelihood = 1.0
+            if trust > 0.0:
+                for token, confidence in self._tokens(sequence, position, draft):
+                    likelihood *= min(confidence * trust, 0.99)
+                    if likelihood * (base + row * rows) <= _MARGIN * row * kept:
+                        break
+                    draft.append(token)
+                    position.claims.append(confidence)
+                    kept += likelihood
+                    rows += 1
+                    if len(draft) == most or token in self._ends:
+                        break
+            if draft:
+                drafts[sequence.id] = tuple(draft)
+            position.gain -= time.perf_counter() - started
+        return drafts
+
+    def measured(self, drafted: int, seconds: float) -> None:
+        """The step of the last `drafts`, with so many drafted tokens, took so long."""
+        self.cost.measured(self._sequences, drafted, seconds)
+
+    def _awake(self, sequence: Sequence) -> _Position | None:
+        """Count a step of the sequence; its position, unless this is a step in which nothing is looked up."""
+        position = self._positions.get(sequence.id)
+        if position is None:
+            position = self._positions[sequence.id] = _Position(len(sequence.tokens))
+        if position.rest:
+            position.rest -= 1
+            return None
+        position.trial += 1
+        if position.trial > _TRIAL_STEPS:
+            if position.gain < 0.0:
+                position.rest, position.pause = position.pause, min(4 * position.pause, _LONGEST_REST)
+            else:
+                position.pause = _FIRST_REST
+            position.trial, position.gain = 0, 0.0
+        return position
+
+    def verified(self, sequence: Sequence, right: int) -> None:
+        """The first `right` tokens of the sequence's draft were what it says; the next, if there was one, was not."""
+        position = self._positions[sequence.id]
+        position.gain += right * self._token_seconds - len(position.claims) * self._row_seconds
+        foretold = sum(position.claims[: right + 1])
+        position.records[position.source].note(right, foretold, keep=0.9)
+        self._records[position.source].note(right, foretold, keep=0.99)
+
+    def forget(self, sequence: Sequence) -> None:
+        """The sequence ended."""
+        self._positions.pop(sequence.id, None)
+
+    def _most(self, sequence: Sequence, room: int) -> int:
+        """Longest draft that could be kept whole; the token after it always comes."""
+        left = sequence.request.sampling.max_tokens - sequence.num_generated
+        return min(LONGEST_DRAFT, room, left - 1, self._max_model_len - len(sequence.tokens) - 1)
+
+    def _advance(self, sequence: Sequence, position: _Position) -> None:
+        """Move the position over the tokens that came since the last call."""
+        tokens = sequence.tokens
+        node, behind = position.node, position.behind
+        for index in range(position.length, len(tokens)):
+            if node >= 0:
+                token, _, reached = self._answers.follow(node)
+                node = reached if token == tokens[index] else -1
+            if behind >= 0:
+                behind = behind + 1 if tokens[behind] == tokens[index] else -1
+                position.matched += 1
+        if behind < 0:
+            behind = position.lookup.find(tokens)
+            position.matched = match_length(tokens, behind) if behind >= 0 else 0
+        position.node = node if node >= 0 else self._answers.find(tokens)
+        position.behind, position.length = behind, len(tokens)
+
+    def _choose(self, position: _Position) -> float:
+        """Set the source that is the more certain of the next token; return the trust in it, 0 with no source."""
+        best = trust = 0.0
+        if position.node >= 0:
+            trust = self._trust(position, "answers")
+            best = self._answers.follow(position.node)[1] * trust
+            position.source = "answers"
+        if position.behind >= 0:
+            other = self._trust(position, "prompt")
+            if position.matched / (position.matched + 1) * other > best:
+                trust, position.source = other, "prompt"
+        return trust
+
+    def _trust(self, position: _Position, source: Source) -> float:
+        general = self._records[source].trust(1.0, 2.0)
+        return position.records[source].trust(general, 2.0)
+
+    def _tokens(
+        self, sequence: Sequence, position: _Position, draft: list[int]
+    ) -> Iterator[tuple[int, float]]:
+        """Likely next tokens of the chosen source with the confidence in each, given those before it.
+
+        Args:
+            draft: those that were taken of them: a sequence that repeats itself may go on into them.
+        """
+        if position.source == "answers":
+            node = position.node
+            while node >= 0:
+                token, confidence, node = self._answers.follow(node)
+                yield token, confidence
+            return
+        tokens, index, matched = sequence.tokens, position.behind, position.matched
+        while True:
+            token = tokens[index] if index < len(tokens) else draft[index - len(tokens)]
+            yield token, matched / (matched + 1)
+            index += 1
+            matched += 1
