@@ -70,8 +70,12 @@ def llama_server_embedded(kind: str) -> Subject:
 
 
 def llama_server_options(threads: int, slots: int, context: int) -> list[str]:
-    """How llama-server is started, but for model and address."""
-    return ["--threads", str(threads or cores()), "--parallel", str(slots), "--ctx-size", str(context)]
+    """How llama-server is started, but for model and address.
+
+    No prompt comes twice, so its cache of past prompts is off: it would only copy and grow.
+    """
+    sizes = ["--threads", str(threads or cores()), "--parallel", str(slots), "--ctx-size", str(context)]
+    return [*sizes, "--cache-ram", "0"]
 
 
 def llama_bench(kind: str) -> Subject:

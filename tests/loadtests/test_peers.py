@@ -54,7 +54,7 @@ def test_a_missing_package_is_not_there(environment: Path) -> None:
 
 def test_the_table_of_peers_tells_versions_and_commands(environment: Path) -> None:
     told = peers_table(Plan(Path("m"), threads=3, peers=environment))
-    options = "--threads 3 --parallel 16 --ctx-size 16384"
+    options = "--threads 3 --parallel 16 --ctx-size 16384 --cache-ram 0"
     assert f"| llama-server | 1.2 (build 3), built with X | `llama-server --model GGUF {options}` |" in told
     assert "| CTranslate2 | not there |" in told
 
