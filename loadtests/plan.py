@@ -15,6 +15,7 @@ class Plan:
         prompt_lengths: tokens of the prompts whose first token is timed.
         first_tokens: how often each of them is timed in one round.
         long_prompts: how many prompts of `long_prompt` tokens come beside decoding streams, one after another.
+        disturbed_tokens: new tokens of those streams, enough to outlast the prompts.
         repetitions: of each run with the embedded model, whose runs are short.
         decision_seconds: for which as many clients as the most streams ask for decisions.
         start_seconds: for a server to be ready.
@@ -32,6 +33,7 @@ class Plan:
     first_tokens: int = 2
     long_prompt: int = 2048
     long_prompts: int = 3
+    disturbed_tokens: int = 128
     repetitions: int = 7
     classifications: int = 20
     decision_seconds: float = 4.0

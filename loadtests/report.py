@@ -57,7 +57,8 @@ def render(
         "\n## Figures\n\nMedian (least to greatest of the rounds).",
     ]
     for heading, subjects in groups.items():
-        samples = {name: results.samples.get(name, {}) for name in subjects}
+        known = [name for name in subjects if name in results.samples or name in results.absent]
+        samples = {name: results.samples.get(name, {}) for name in known}
         if any(samples.values()):
             parts += [f"\n### {heading}\n", figures_table(samples, results.absent)]
     parts += ["\n## Gates\n", gates_table(gates(results.medians, streams))]

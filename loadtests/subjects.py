@@ -41,14 +41,8 @@ def ours(quantization: str = "none", *, against_peers: bool = False) -> Subject:
             )
             if against_peers:
                 found |= await first_tokens(endpoint, plan.prompt_lengths, plan.first_tokens)
-                sizes = (
-                    plan.streams,
-                    plan.prompt_tokens,
-                    plan.new_tokens,
-                    plan.long_prompt,
-                    plan.long_prompts,
-                )
-                found |= await long_prompts(endpoint, *sizes)
+                streams = (plan.streams, plan.prompt_tokens, plan.disturbed_tokens)
+                found |= await long_prompts(endpoint, *streams, plan.long_prompt, plan.long_prompts)
             return found
 
         return _serve_ours(plan, settings, figures)

@@ -155,16 +155,21 @@ def test_the_report_tells_machine_command_losses_and_failures() -> None:
     results = Results()
     results.add(gates.OURS, {"gap ratio": 9.0})
     results.fail(gates.SERVE[0], "It ended with code 1.")
+    results.absent.add("peer")
     report = render(
         results,
-        groups={"All": [gates.OURS, gates.SERVE[0]], "Nothing was measured here": ["peer"]},
+        groups={"All": [gates.OURS, gates.SERVE[0], "peer"], "Nothing was measured here": ["peer"]},
         machine={"cores": "2"},
         command="python -m x",
         notes=["How."],
         peers="| peer |",
         streams=8,
     )
-    assert "### All" in report and "Nothing was measured here" not in report and "| peer |" in report
+    assert (
+        "### All\n\n| figure | ours bf16 | peer |\n" in report
+        and "Nothing was measured here" not in report
+        and "| peer |" in report
+    )
     assert "- cores: 2" in report and "`python -m x`" in report and "How." in report
     assert "| longest gap under long prompts / median step | 9 | ≤ 3 | FAIL |" in report
     assert "transformers serve bf16, failures: 1" in report and "It ended with code 1." in report
