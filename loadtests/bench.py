@@ -1,6 +1,6 @@
 """`make bench`: this service beside its peers, on the same weights, prompts and cores, round after round.
 
-python -m loadtests.bench [--rounds 3] [--quick] [--shape 0.5b] [--only NAME ...] [--threads N] [--write]
+python -m loadtests.bench [--rounds 3] [--quick] [--shape 0.5b] [--only NAME ...] [--threads N] [--peers DIR] [--write]
 """
 
 import argparse
@@ -12,26 +12,59 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loadtests import gates
+from app.settings import EMBEDDED_MODEL
+from loadtests import gates, peer_subjects, subjects
 from loadtests.http_stream import RequestFailed
 from loadtests.machine import machine
+from loadtests.notes import notes, peers_table
+from loadtests.peers import NotThere
 from loadtests.plan import Plan
 from loadtests.processes import ProcessFailed
 from loadtests.report import Results, render
-from loadtests.subjects import KV_CACHE_TOKENS, Subject, bare_generate, embedded, ours, transformers_serve
+from loadtests.subjects import Subject
 
 SUBJECTS: dict[str, Subject] = {
-    gates.OURS: ours(gap_test=True),
-    gates.GENERATE[0]: bare_generate("bfloat16"),
-    gates.GENERATE[1]: bare_generate("float32"),
-    gates.SERVE[0]: transformers_serve("bfloat16"),
-    gates.SERVE[1]: transformers_serve("float32"),
-    "ours int8": ours("int8"),
-    "ours int4": ours("int4"),
-    "ours bnb-nf4": ours("bnb-nf4"),
-    "ours bnb-int8": ours("bnb-int8"),
-    gates.EMBEDDED: embedded,
+    gates.OURS: subjects.ours(against_peers=True),
+    gates.GENERATE[0]: subjects.bare_generate("bfloat16"),
+    gates.GENERATE[1]: subjects.bare_generate("float32"),
+    gates.SERVE[0]: subjects.transformers_serve("bfloat16"),
+    gates.SERVE[1]: subjects.transformers_serve("float32"),
+    "ours bnb-nf4": subjects.ours("bnb-nf4"),
+    "ours bnb-int8": subjects.ours("bnb-int8"),
+    gates.OURS_8: subjects.ours("int8", against_peers=True),
+    gates.LLAMA_8: peer_subjects.llama_server("Q8_0"),
+    gates.OURS_4: subjects.ours("int4", against_peers=True),
+    gates.LLAMA_4: peer_subjects.llama_server("Q4_0"),
+    gates.OPENVINO[0]: peer_subjects.openvino("Q8_0"),
+    gates.OPENVINO[1]: peer_subjects.openvino("Q4_0"),
+    gates.CTRANSLATE2: peer_subjects.ctranslate2,
+    gates.ENGINE_8: subjects.engine(None, "int8"),
+    gates.EMBEDDED: subjects.embedded,
+    gates.EMBEDDED_IDS: subjects.embedded_ids,
+    gates.LLAMA_EMBEDDED[0]: peer_subjects.llama_server_embedded("Q8_0"),
+    gates.LLAMA_EMBEDDED[1]: peer_subjects.llama_server_embedded("Q4_0"),
+    gates.EMBEDDED_ENGINE: subjects.engine(Path(EMBEDDED_MODEL), "auto"),
+    gates.LLAMA_BENCH[0]: peer_subjects.llama_bench("Q8_0"),
+    gates.LLAMA_BENCH[1]: peer_subjects.llama_bench("Q4_0"),
+    gates.DECISIONS: subjects.embedded_decisions,
+    gates.SERVE_DECISIONS: subjects.transformers_decisions,
 }
+GROUPS: dict[str, list[str]] = {
+    "Random weights, as PyTorch and bitsandbytes run them": [
+        gates.OURS, *gates.GENERATE, *gates.SERVE, "ours bnb-nf4", "ours bnb-int8",
+    ],
+    "Random weights in 8 and 4 bits": [
+        gates.OURS_8, gates.LLAMA_8, gates.OPENVINO[0], gates.CTRANSLATE2, gates.ENGINE_8,
+        gates.OURS_4, gates.LLAMA_4, gates.OPENVINO[1],
+    ],
+    "The embedded model": [
+        gates.EMBEDDED, gates.EMBEDDED_IDS, *gates.LLAMA_EMBEDDED, gates.EMBEDDED_ENGINE, *gates.LLAMA_BENCH,
+    ],
+    "Decisions of the embedded model: one text, one choice among 20 labels": [
+        gates.DECISIONS, gates.SERVE_DECISIONS,
+    ],
+}  # fmt: skip
+"""The tables of the report: heading, subjects."""
 BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 
@@ -48,7 +81,13 @@ def main(arguments: Sequence[str]) -> int:
     results = run(plan, chosen)
     command = shlex.join(["python", "-m", "loadtests.bench", *arguments])
     report = render(
-        results, machine=before, command=command, notes=_notes(plan, options.shape), streams=plan.streams
+        results,
+        groups=GROUPS,
+        machine=before,
+        command=command,
+        notes=notes(plan, options.shape),
+        peers=peers_table(plan),
+        streams=plan.streams,
     )
     print(report)
     if options.write:
@@ -65,34 +104,22 @@ def run(plan: Plan, subjects: dict[str, Subject]) -> Results:
             print(f"round {number + 1} of {plan.rounds}: {name}", file=sys.stderr, flush=True)
             try:
                 results.add(name, measure(plan))
+            except NotThere:
+                results.absent.add(name)
             except (ProcessFailed, RequestFailed, OSError) as error:
                 results.fail(name, str(error))
     return results
 
 
 def _plan(options: argparse.Namespace, model: Path) -> Plan:
-    plan = Plan(model, options.threads, options.rounds, stream_seconds=options.limit)
+    plan = Plan(model, options.threads, options.rounds, options.peers, stream_seconds=options.limit)
     if options.quick:
-        return replace(
-            plan, rounds=1, prompt_tokens=32, new_tokens=24, streams=4, long_prompt=400, classifications=5
+        plan = replace(plan, rounds=1, prompt_tokens=32, new_tokens=24, streams=4, prompt_lengths=(32, 64))
+        plan = replace(
+            plan, first_tokens=1, long_prompt=400, long_prompts=1, disturbed_tokens=200, repetitions=1
         )
+        plan = replace(plan, classifications=5, decision_seconds=1.0)
     return plan
-
-
-def _notes(plan: Plan, shape: str) -> list[str]:
-    threads = (
-        f"{plan.threads} thread(s) each" if plan.threads else "as many threads as each chooses by itself"
-    )
-    return [
-        f"Random weights of the {shape} shape in bf16; prompts of {plan.prompt_tokens} tokens, {plan.new_tokens} new "
-        f"ones, greedy; rounds: {plan.rounds}; one server alive at a time, {threads}. The embedded model answers "
-        "chats of a customer instead. `tok/s` counts prefill in, `decode tok/s` only the time in which all streams "
-        f"decode. A stream is cut after {plan.stream_seconds:.0f} s and counted as far as it came.",
-        "Peers: `transformers serve MODEL --continuous-batching --device cpu`, asked by the same client, and "
-        "`model.generate` in a process without HTTP. Both come with `requirements/dev.txt`. This service's KV cache is "
-        f"set to {KV_CACHE_TOKENS:,} tokens; `transformers serve` sizes its own by the free memory, which shows in "
-        "its RSS.",
-    ]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +129,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", choices=("tiny", "0.5b"), default="0.5b")
     parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), help="subjects to run")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("REPARTEE_THREADS", "0")))
+    parser.add_argument(
+        "--peers",
+        type=Path,
+        default=os.environ.get("REPARTEE_BENCH_PEERS"),
+        help="virtual environment with the peers; default: REPARTEE_BENCH_PEERS",
+    )
     parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a stream is cut")
     parser.add_argument("--dir", type=Path, help="where random models are kept; default: the system's temp")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/DATE-cpu.md")

@@ -1,6 +1,7 @@
-"""What is measured on a running server: speed at a number of streams, gaps under a long prompt, classification."""
+"""What is measured on a running server: speed at a number of streams, first tokens, gaps under long prompts, labels."""
 
 import asyncio
+import math
 import random
 import statistics
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from app.services.chat_template import Message
+from app.services.tokenizer import Tokenizer
 from loadtests.client import Timeline, stream
 from loadtests.http_stream import RequestFailed, post
 from loadtests.prompts import LABELS, letters, question
@@ -18,6 +21,9 @@ from loadtests.prompts import LABELS, letters, question
 Figures = dict[str, float]
 _STREAMING_TEXTS = 4
 _POLL_SECONDS = 0.005
+_FIRST_TOKENS = (
+    4  # generated where the first is timed: a server holds back the text of one that is half a character
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Endpoint:
     Attributes:
         base: `http://host:port`.
         chat: whether it is asked for chats (texts of a customer) or completions (random letters).
+        tokenizer: with one, the chats' prompts are sent as token ids, so that every server gets the same ones.
         extra: fields of this server's own, sent with every request.
         limit: seconds after which a stream is cut and counted as far as it came.
     """
@@ -34,6 +41,7 @@ class Endpoint:
     base: str
     model: str
     chat: bool = False
+    tokenizer: Tokenizer | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     limit: float = 300.0
     chooser: random.Random = field(default_factory=random.Random)
@@ -48,11 +56,14 @@ class Endpoint:
         """
         timeline = timeline or Timeline(0.0)
         body = {"model": self.model, "temperature": 0.0, "max_tokens": new_tokens} | self.extra
-        if self.chat:
+        path = "/v1/completions"
+        if self.tokenizer:
+            ids = self.tokenizer.encode_prompt([Message("user", question(self.chooser))])
+            body["prompt"], prompt_tokens = ids, len(ids)
+        elif self.chat:
             path = "/v1/chat/completions"
             body["messages"] = [{"role": "user", "content": question(self.chooser)}]
         else:
-            path = "/v1/completions"
             body["prompt"] = letters(prompt_tokens, self.chooser)
         try:
             async with asyncio.timeout(self.limit):
@@ -109,10 +120,24 @@ def _tokens_between(timeline: Timeline, begin: float, end: float) -> float:
     return sum(begin < at <= end for at in timeline.texts) * timeline.tokens / len(timeline.texts)
 
 
-async def long_prompt(
-    endpoint: Endpoint, streams: int, prompt_tokens: int, new_tokens: int, long: int
+async def first_tokens(endpoint: Endpoint, lengths: Sequence[int], repetitions: int) -> Figures:
+    """Median time to the first token of one stream, by the length of its prompt."""
+    found: Figures = {}
+    for length in lengths:
+        alone = [await endpoint.generate(length, _FIRST_TOKENS) for _ in range(repetitions)]
+        found[first_token_figure(length)] = statistics.median(timeline.ttft for timeline in alone) * 1e3
+    return found
+
+
+def first_token_figure(length: int) -> str:
+    """Name of the figure for prompts of `length` tokens."""
+    return f"TTFT ms, {length:,} tokens"
+
+
+async def long_prompts(
+    endpoint: Endpoint, streams: int, prompt_tokens: int, new_tokens: int, long: int, count: int
 ) -> Figures:
-    """Gaps of decoding streams while a prompt of `long` tokens is prefilled beside them.
+    """Gaps of decoding streams while `count` prompts of `long` tokens are prefilled beside them, one after another.
 
     Raises:
         RequestFailed: the streams ended before they could be disturbed.
@@ -123,36 +148,48 @@ async def long_prompt(
         while not all(len(timeline.texts) >= _STREAMING_TEXTS for timeline in timelines):
             ended = [task.result() for task in tasks if task.done()]
             if ended:
-                raise RequestFailed("The streams ended before the long prompt came.")
+                raise RequestFailed("The streams ended before the long prompts came.")
             await asyncio.sleep(_POLL_SECONDS)
-        intruder = await endpoint.generate(long, 1)
+        intruders = [await endpoint.generate(long, 1) for _ in range(count)]
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
-    return gap_figures(timelines, intruder)
+    return gap_figures(timelines, intruders)
 
 
-def gap_figures(timelines: Sequence[Timeline], intruder: Timeline) -> Figures:
-    """Gaps that touch the time from the intruder's sending to its first token.
+def gap_figures(timelines: Sequence[Timeline], intruders: Sequence[Timeline]) -> Figures:
+    """Gaps that touch the time from the first intruder's sending to the last one's first token, and beside them the
+    median of all others once every stream decodes (absent where there are none).
 
     Raises:
         RequestFailed: no stream decoded in that time.
     """
-    gaps = [
-        later - earlier
-        for timeline in timelines
-        for earlier, later in pairwise(timeline.arrivals)
-        if later > intruder.sent and earlier < intruder.texts[0]
-    ]
+    begin, end = intruders[0].sent, intruders[-1].texts[0]
+    all_decode = max(timeline.texts[0] for timeline in timelines)
+    gaps, others = [], []
+    for earlier, later in (pair for timeline in timelines for pair in pairwise(timeline.arrivals)):
+        if later > begin and earlier < end:
+            gaps.append(later - earlier)
+        elif earlier >= all_decode:
+            others.append(later - earlier)
     if not gaps:
-        raise RequestFailed("No stream decoded while the long prompt was prefilled.")
-    return {
+        raise RequestFailed("No stream decoded while the long prompts were prefilled.")
+    median, p99 = statistics.median(gaps), _percentile(gaps, 0.99)
+    found = {
         "longest gap ms": max(gaps) * 1e3,
-        "median step ms": statistics.median(gaps) * 1e3,
-        "gap ratio": max(gaps) / statistics.median(gaps),
-        "prefill tok/s": intruder.prompt_tokens / intruder.ttft,
+        "p99 gap ms": p99 * 1e3,
+        "median step ms": median * 1e3,
+        "gap ratio": max(gaps) / median,
+        "p99 gap ratio": p99 / median,
+        "prefill tok/s": statistics.median(one.prompt_tokens / one.ttft for one in intruders),
     }
+    return found | ({"undisturbed step ms": statistics.median(others) * 1e3} if others else {})
+
+
+def _percentile(values: Sequence[float], share: float) -> float:
+    """The least value that `share` of all do not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 async def classify(endpoint: Endpoint, repetitions: int) -> Figures:
@@ -171,3 +208,9 @@ async def classify(endpoint: Endpoint, repetitions: int) -> Figures:
 def named(prefix: str, figures: Figures) -> Figures:
     """The figures under `prefix`."""
     return {f"{prefix} {name}": value for name, value in figures.items()}
+
+
+def medians(runs: Sequence[Figures]) -> Figures:
+    """The median of each figure over those runs that have it."""
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: statistics.median(run[name] for run in runs if name in run) for name in names}

@@ -45,14 +45,16 @@ def _processor() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def package_version(package: str) -> str | None:
+    """The version of an installed distribution."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _versions() -> list[str]:
-    found = []
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return found
+    return [f"{package} {found}" for package in _PACKAGES if (found := package_version(package))]
 
 
 def _commit() -> str:

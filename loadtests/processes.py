@@ -1,6 +1,7 @@
 """Processes that are measured: started one at a time, waited for, weighed, and ended by their own id."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
@@ -28,6 +30,11 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def cores() -> int:
+    """How many threads an engine gets that cannot choose by itself."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,17 @@ class Running:
     def tail(self) -> str:
         """The end of what it printed."""
         return self.log.read_text(errors="replace")[-_LOG_TAIL:]
+
+    def printed_json(self) -> Any:
+        """The last object that it printed as one line of JSON.
+
+        Raises:
+            ProcessFailed: it printed none.
+        """
+        for line in reversed(self.log.read_text(errors="replace").splitlines()):
+            if line.startswith("{"):
+                return json.loads(line)
+        raise ProcessFailed(f"It printed no JSON.\n{self.tail()}")
 
 
 @contextmanager

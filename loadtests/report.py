@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loadtests.gates import Gate, gates
@@ -12,9 +12,10 @@ Samples = dict[str, dict[str, list[float]]]
 
 @dataclass
 class Results:
-    """Samples of each subject's figures, and what went wrong, by subject."""
+    """Samples of each subject's figures, what went wrong, by subject, and the subjects that are not there."""
 
     samples: Samples = field(default_factory=dict)
+    absent: set[str] = field(default_factory=set)
     failures: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, subject: str, figures: Mapping[str, float]) -> None:
@@ -36,28 +37,46 @@ class Results:
 
 
 def render(
-    results: Results, *, machine: Mapping[str, str], command: str, notes: Sequence[str], streams: int
+    results: Results,
+    *,
+    groups: Mapping[str, Sequence[str]],
+    machine: Mapping[str, str],
+    command: str,
+    notes: Sequence[str],
+    peers: str,
+    streams: int,
 ) -> str:
-    """The whole report."""
+    """The whole report; `groups` names the subjects of each table under its heading, `peers` is a table of them."""
     parts = [
         "# CPU bench\n",
         "\n".join(f"- {name}: {value}" for name, value in machine.items()),
         f"\nReproduce: `{command}`\n",
         *[f"{note}\n" for note in notes],
-        "## Figures\n\nMedian (least to greatest of the rounds).\n",
-        figures_table(results.samples),
-        "\n## Gates\n",
-        gates_table(gates(results.medians, streams)),
+        "## Peers\n",
+        peers,
+        "\n## Figures\n\nMedian (least to greatest of the rounds).",
     ]
+    for heading, subjects in groups.items():
+        known = [name for name in subjects if name in results.samples or name in results.absent]
+        samples = {name: results.samples.get(name, {}) for name in known}
+        if any(samples.values()):
+            parts += [f"\n### {heading}\n", figures_table(samples, results.absent)]
+    parts += ["\n## Gates\n", gates_table(gates(results.medians, streams))]
     if results.failures:
         parts += ["\n## Not measured\n", *_failures(results.failures)]
     return "\n".join(parts) + "\n"
 
 
-def figures_table(samples: Samples) -> str:
-    """One row a figure, one column a subject."""
+def figures_table(samples: Samples, absent: Container[str] = ()) -> str:
+    """One row a figure, one column a subject; the column of a subject in `absent` says so."""
     figures = list(dict.fromkeys(figure for found in samples.values() for figure in found))
-    rows = [[figure, *[_cell(found.get(figure)) for found in samples.values()]] for figure in figures]
+    rows = [
+        [
+            figure,
+            *["not there" if name in absent else _cell(found.get(figure)) for name, found in samples.items()],
+        ]
+        for figure in figures
+    ]
     return table(["figure", *samples], rows)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from loadtests import bench, gates
 from loadtests.cases import Figures
+from loadtests.peers import NotThere
 from loadtests.plan import Plan
 from loadtests.processes import ProcessFailed
 
@@ -29,6 +30,23 @@ def test_subjects_take_turns_and_a_failure_stops_nobody() -> None:
     assert order == ["a", "b", "a", "b"]
     assert results.samples == {"a": {"tok/s": [1, 3]}, "b": {"tok/s": [2, 4]}}
     assert results.failures == {"broken": ["It ended with code 1."] * 2}
+
+
+def absent(plan: Plan) -> Figures:
+    raise NotThere("llama-server is not there.")
+
+
+def test_a_peer_that_is_not_there_is_no_failure() -> None:
+    results = bench.run(Plan(Path("m"), rounds=2), {"peer": absent, "b": lambda plan: {"tok/s": 1.0}})
+    assert results.absent == {"peer"} and not results.failures
+    assert results.samples == {"b": {"tok/s": [1, 1]}}
+
+
+def test_every_subject_has_a_table_and_every_gate_a_subject() -> None:
+    shown = [name for names in bench.GROUPS.values() for name in names]
+    assert sorted(shown) == sorted(bench.SUBJECTS)
+    named = [gates.OURS, gates.OURS_8, gates.OURS_4, gates.LLAMA_8, gates.LLAMA_4, *gates.OPENVINO]
+    assert set(named) <= set(shown)
 
 
 @pytest.mark.parametrize(("ready", "code"), [(3.0, 0), (30.0, 1)])
