@@ -69,6 +69,7 @@ def alone(family: str, quantization: str) -> dict[int, Any]:
     [
         pytest.param({}, id="batched"),
         pytest.param({"max_batch_tokens": 16, "prefill_chunk": 16}, id="chunked"),
+        pytest.param({"max_batch_tokens": 9, "prefill_chunk": 5}, id="oddly chunked"),
         pytest.param({"kv_cache_tokens": 272}, id="preempted"),
     ],
 )
@@ -113,6 +114,5 @@ def test_label_scores_are_near_those_of_separate_forwards(family: str) -> None:
         with torch.inference_mode():
             logits = reference(torch.tensor([prompt + label])).logits[0].log_softmax(-1)
         expected = sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(label))
-        # Tiny random models magnify what bf16 rounds (transformers' own is off by up to 0.2 a token in it); a branch in
-        # a wrong place would be off by several units.
-        assert score == pytest.approx(expected, abs=0.35 * len(label))
+        # Tiny random models magnify what bf16 rounds; a branch in a wrong place would be off by several units.
+        assert score == pytest.approx(expected, abs=0.25 * len(label))

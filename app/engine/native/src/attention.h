@@ -93,7 +93,7 @@ class Attention {
   static bool goes_on(const Row& row, const Row& next) {
     const bool same = row.prefix_end == next.prefix_end && row.branch_start == next.branch_start;
     const bool follows = next.index == row.index + 1 && next.position == row.position + 1;
-    return next.table == row.table && follows && (same || (is_plain(row) && is_plain(next)));
+    return next.table == row.table && follows && is_plain(row) == is_plain(next) && (same || is_plain(row));
   }
 
   // Floats of scratch that a tile needs whose last token has this index: its spans may begin and end within a page.
