@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 LONGEST = 4
-"""Tokens of the longest context. Longer ones gained next to nothing with the embedded model, and cost memory."""
+"""Tokens of the longest context. Longer ones gained nothing with the embedded model's answers, and cost memory."""
 SHORTEST = 2
 
 _TOKEN_BITS = 24
