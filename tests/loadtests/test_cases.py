@@ -84,7 +84,7 @@ def test_one_gap_in_a_hundred_does_not_show_in_the_99th_percentile() -> None:
 
 
 def test_gaps_before_all_streams_decode_are_no_undisturbed_ones() -> None:
-    early, late = timeline([1.0, 4.0, 5.0, 6.0, 7.0]), timeline([5.0, 6.0, 7.0])
+    early, late = timeline([1.0, 3.0, 5.0, 6.0, 7.0]), timeline([5.0, 6.0, 7.0])
     figures = gap_figures([early, late], [timeline([6.5], sent=6.2)])
     assert figures["undisturbed step ms"] == 1000
 
