@@ -42,9 +42,7 @@ class Sampler:
         rows_of: list[list[int]] = [[] for _ in batch.scheduled]
         for row, (number, _) in enumerate(batch.owners):
             rows_of[number].append(row)
-        best, greedy = logits.max(dim=-1)
-        finite = torch.isfinite(best).tolist()
-        tokens = greedy.tolist()
+        tokens, finite = _greedy(logits)
         results = []
         for item, rows in zip(batch.scheduled, rows_of, strict=True):
             sequence = item.sequence
@@ -53,7 +51,7 @@ class Sampler:
             elif not all(finite[row] for row in rows):
                 results.append(StepResult(failed=True))
             elif sequence.tree:
-                _score_labels(sequence, [batch.owners[row][1] for row in rows], logits[rows])
+                _score_labels(sequence, [batch.owners[row][1] for row in rows], _consecutive(logits, rows))
                 results.append(StepResult())
             elif rows:
                 results.append(self._next_token(sequence, logits[rows[0]], tokens[rows[0]]))
@@ -136,6 +134,25 @@ class Sampler:
         source = f"seed {seed}" if seed is not None else f"request {self._seed} {sequence.id}"
         digest = blake2b(f"{source} {sequence.num_generated}".encode(), digest_size=8).digest()
         return (int.from_bytes(digest) >> 11) / 2**53  # 53 bits: more would round up to 1
+
+
+def _greedy(logits: torch.Tensor) -> tuple[list[int], list[bool]]:
+    """The likeliest token of each row, and whether the row is finite.
+
+    On the CPU through numpy, whose argmax takes a quarter of the time of PyTorch's.
+    """
+    if logits.device.type == "cpu" and logits.dtype is torch.float32:
+        numbers = logits.numpy()
+        likeliest = numbers.argmax(axis=-1)  # of a row with a NaN, the NaN's place
+        tokens = likeliest.tolist()
+        return tokens, [math.isfinite(numbers[row, token]) for row, token in enumerate(tokens)]
+    best, greedy = logits.max(dim=-1)
+    return greedy.tolist(), torch.isfinite(best).tolist()
+
+
+def _consecutive(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    """Rows that stand one after another, as a sequence's do, without a copy."""
+    return logits[rows[0] : rows[-1] + 1] if rows else logits[:0]
 
 
 def _is_plain_greedy(params: SamplingParams, sequence: Sequence) -> bool:
