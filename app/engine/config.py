@@ -18,7 +18,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         max_batch_tokens: token budget of one step (decode tokens and prefill chunks together).
         prefill_chunk: prompt tokens of one step while other sequences decode: bounds their inter-token gap.
         max_running: most sequences that run at once.
-        threads: CPU threads of the forward pass; 0 takes one per core, and one alone for small models.
+        threads: CPU threads of the forward pass; 0 takes one per core, and for small models one alone
+            unless a step has many rows.
         seed: base seed of requests that bring none.
         prefix_cache: share the KV blocks of equal prefixes.
         speculation: draft tokens of answers that repeat themselves or known ones, where that changes no answer.

@@ -7,19 +7,24 @@ from app.engine.core.batch import Batch, branch_start
 from app.engine.core.scheduler import ScheduledSequence
 from app.engine.native.decoder import NativeDecoder
 
+_MANY_ROWS = 32
+"""Rows of a step from which on it is worth to call all threads, whatever the size of the model."""
+
 
 class NativeRunner:
     """Hands batches to the decoder as rows of integers.
 
     Args:
         num_blocks: blocks of its KV cache.
+        threads: of steps with many rows, which compute for long enough; the others have PyTorch's number.
     """
 
     batch_invariant = True
 
-    def __init__(self, decoder: NativeDecoder, num_blocks: int, block_size: int) -> None:
+    def __init__(self, decoder: NativeDecoder, num_blocks: int, block_size: int, threads: int) -> None:
         decoder.allocate(num_blocks, block_size)
         self._decoder = decoder
+        self._threads = threads
         self.num_blocks = num_blocks
 
     def run(self, batch: Batch) -> torch.Tensor:
@@ -31,9 +36,8 @@ class NativeRunner:
             end = start + item.length
             rows += _rows(item, batch.tokens[start:end], batch.positions[start:end], table=len(tables))
             tables += item.sequence.block_table
-        return self._decoder.step(
-            numpy.array(rows, dtype=numpy.int32), tables, batch.wanted, torch.get_num_threads()
-        )
+        threads = self._threads if len(rows) >= _MANY_ROWS else torch.get_num_threads()
+        return self._decoder.step(numpy.array(rows, dtype=numpy.int32), tables, batch.wanted, threads)
 
     def clear(self, blocks: list[int]) -> None:
         """Nothing to do: the decoder never reads a slot that its own sequence has not written."""

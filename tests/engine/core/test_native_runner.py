@@ -11,6 +11,7 @@ from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import load_model
 from app.engine.messages import AddRequest, SequenceOutput
+from app.engine.native.decoder import NativeDecoder
 from tests.engine.core.test_engine_core import prompts, request, run
 from tests.engine.core.tiny_models import tiny_checkpoint
 
@@ -116,3 +117,23 @@ def test_label_scores_are_near_those_of_separate_forwards(family: str) -> None:
         expected = sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(label))
         # Tiny random models magnify what bf16 rounds; a branch in a wrong place would be off by several units.
         assert score == pytest.approx(expected, abs=0.25 * len(label))
+
+
+def test_many_rows_call_all_threads_and_few_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = core_of("llama", threads=3)
+    called: list[tuple[int, int]] = []
+    step = NativeDecoder.step
+
+    def noted(self: NativeDecoder, rows: Any, tables: Any, wanted: Any, threads: int) -> torch.Tensor:
+        called.append((len(rows), threads))
+        return step(self, rows, tables, wanted, threads)
+
+    monkeypatch.setattr(NativeDecoder, "step", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        core.add(request(0, prompts(1)[0] * 2, max_tokens=3))
+        run(core)
+    finally:
+        torch.set_num_threads(before)
+    assert [(many >= 32, threads) for many, threads in called] == [(True, 3), (False, 1), (False, 1)]

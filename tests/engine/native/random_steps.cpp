@@ -81,7 +81,7 @@ int main(int, char** arguments) {
     for (int trial = 0; trial < 3; trial++) {
       for (long first = 0; first < kTokens;) {
         const long last = std::min(kTokens, first + 1 + long(chance() % 9));
-        const std::vector<float> some = run(decoder, table, first, last, threads);
+        const std::vector<float> some = run(decoder, table, first, last, 1 + int(chance() % threads));
         if (!std::equal(some.begin(), some.end(), whole.begin() + first * kVocabulary)) return 1;
         compared += long(some.size());
         first = last;

@@ -86,9 +86,9 @@ void Decoder::set_weights(long layer, Part part, const Number* weights) {
   }
   const Target to = target(layer, part);
   const long vectors = (to.outputs + kLanes - 1) / kLanes;
-  std::vector<Buffer<float>> some(team_->size());
+  std::vector<Buffer<float>> some(team_->most());
   for (Buffer<float>& of_thread : some) of_thread.reserve(kLanes * to.inputs);
-  team_->run([&](int thread) {
+  team_->run(team_->most(), [&](int thread) {
     float* floats = some[thread].data();
     team_->share(vectors, grain(vectors, team_->size()), [&](long i) {
       const long count = std::min(kLanes, to.outputs - i * kLanes);
@@ -150,7 +150,7 @@ bool Decoder::valid(const Step& step) const {
 
 void Decoder::run(const Step& step, float* logits, int threads) {
   prepare(step, threads);
-  team_->run([&](int thread) {
+  team_->run(threads, [&](int thread) {
     Work work = {step, thread, step.count};
     team_->share(work.count, 1, [&](long i) { embed(step.rows[i], i); });
     for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
@@ -230,7 +230,7 @@ void Decoder::add_to_residual(const Linear& linear, const Work& work, const Sour
 }
 
 void Decoder::prepare(const Step& step, int threads) {
-  if (team_->size() != threads) team_.reset(new Team(threads));
+  if (team_->most() < threads) team_.reset(new Team(threads));
   const size_t count = step.count;
   long bytes = head_.weights.row_bytes();
   for (const Linear* linear : {&layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {

@@ -24,7 +24,7 @@ inline void relax() {
 class Team {
  public:
   // Throws std::system_error where the system gives no thread.
-  explicit Team(int size) : size_(size) {
+  explicit Team(int size) : size_(size), most_(size) {
     try {
       for (int number = 1; number < size; number++) workers_.emplace_back([this, number] { work(number); });
     } catch (...) {
@@ -35,11 +35,14 @@ class Team {
 
   ~Team() { end(); }
 
+  // Threads that run together, now or the last time, and the most that can.
   int size() const { return size_; }
+  int most() const { return most_; }
 
-  // Run `part(number)` on every thread of the team, on the caller as number 0; returns when all have.
-  void run(const std::function<void(int)>& part) {
-    if (size_ > 1) wake(&part);
+  // Run `part(number)` on `size` threads, on the caller as number 0; returns when all have. The others sleep on.
+  void run(int size, const std::function<void(int)>& part) {
+    size_ = size;
+    if (size > 1) wake(size, &part);
     part(0);
     barrier();
   }
@@ -65,14 +68,15 @@ class Team {
   static constexpr int kSpins = 1000;
 
   void end() {
-    wake(nullptr);
+    wake(most_, nullptr);
     for (std::thread& worker : workers_) worker.join();
   }
 
   void barrier() {
-    if (size_ == 1) return;
+    const int size = size_;  // once it has arrived, a thread may be late for the next call, which has its own size
+    if (size == 1) return;
     const unsigned mine = barrier_.load(std::memory_order_relaxed);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size - 1) {
       arrived_.store(0, std::memory_order_relaxed);
       next_.store(0, std::memory_order_relaxed);
       barrier_.store(mine + 1, std::memory_order_release);
@@ -87,36 +91,44 @@ class Team {
     }
   }
 
-  void wake(const std::function<void(int)>* part) {
+  void wake(int size, const std::function<void(int)>* part) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       part_ = part;
+      called_ = size;
       call_.fetch_add(1, std::memory_order_release);
     }
     changed_.notify_all();
   }
 
   void work(int number) {
-    for (unsigned seen = 0;; seen++) {
+    for (unsigned seen = 0;;) {
       for (int spins = 0; spins < kSpins && call_.load(std::memory_order_acquire) == seen; spins++) relax();
       const std::function<void(int)>* part;
+      bool called;
       {
         std::unique_lock<std::mutex> lock(mutex_);
         changed_.wait(lock, [&] { return call_.load(std::memory_order_relaxed) != seen; });
+        // Nobody waits for a thread that is not called, so this may be a later call than the one that woke it.
+        seen = call_.load(std::memory_order_relaxed);
         part = part_;
+        called = number < called_;
       }
       if (part == nullptr) return;
+      if (!called) continue;
       (*part)(number);
       barrier();
     }
   }
 
-  const int size_;
+  int size_;  // read by the threads that run
+  const int most_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::atomic<unsigned> call_{0};
   const std::function<void(int)>* part_ = nullptr;
+  int called_ = 0;
   alignas(64) std::atomic<long> next_{0};
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<unsigned> barrier_{0};
