@@ -59,6 +59,15 @@ Decoder::Decoder(const Shape& shape, int threads)
     layer.gate_up = Linear(format, (shape.intermediate + kLanes - 1) / kLanes * kPanel, shape.hidden);
     layer.down = Linear(format, shape.hidden, shape.intermediate);
   }
+  // One piece of memory for all, because huge pages begin at few addresses and most matrices are no longer than a few.
+  size_t total = 0;
+  each_matrix([&](Matrix& matrix) { total += matrix.bytes(); });
+  weights_ = Buffer<uint8_t>(total);
+  uint8_t* memory = weights_.data();
+  each_matrix([&](Matrix& matrix) {
+    matrix.place(memory);
+    memory += matrix.bytes();
+  });
 }
 
 Decoder::Target Decoder::target(long layer, Part part) {
@@ -123,13 +132,7 @@ void Decoder::allocate(long blocks, long block_size) {
   cache_.reset(new KeyValueCache(cache_memory_.data(), blocks, block_size, shape_.kv_heads, shape_.head_dim));
 }
 
-size_t Decoder::bytes() const {
-  size_t total = head_.weights.bytes() + embedding_.bytes();
-  for (const Layer& layer : layers_) {
-    for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) total += linear->weights.bytes();
-  }
-  return total;
-}
+size_t Decoder::bytes() const { return weights_.bytes() + embedding_.bytes(); }
 
 bool Decoder::valid(const Step& step) const {
   for (long i = 0; i < step.table_count; i++) {

@@ -86,6 +86,14 @@ class Decoder {
     long count;  // rows that are still computed
   };
 
+  template <class Body>
+  void each_matrix(const Body& body) {
+    for (Layer& layer : layers_) {
+      for (Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) body(linear->weights);
+    }
+    body(head_.weights);
+  }
+
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
   void add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const;
@@ -110,6 +118,7 @@ class Decoder {
   std::vector<Layer> layers_;
   Buffer<float> final_norm_;
   Linear head_;
+  Buffer<uint8_t> weights_;  // of all matrices
   Buffer<uint16_t> embedding_;
   Buffer<uint16_t> cache_memory_;
   std::unique_ptr<KeyValueCache> cache_;

@@ -15,21 +15,23 @@ class Matrix {
   Matrix() = default;
   Matrix(Format format, long outputs, long inputs) : format_(format), outputs_(outputs), inputs_(inputs) {
     with_format([&](auto format_of) { panel_bytes_ = decltype(format_of)::panel_bytes(inputs); });
-    data_ = Buffer<uint8_t>(size_t(panels()) * panel_bytes_);
   }
 
+  // Take the memory that holds its weights: `bytes`, zero at first.
+  void place(uint8_t* memory) { data_ = memory; }
+
   long panels() const { return (outputs_ + kPanel - 1) / kPanel; }
-  size_t bytes() const { return data_.bytes(); }
+  size_t bytes() const { return size_t(panels()) * panel_bytes_; }
 
   // Take up to 16 outputs' weights (count, inputs); they become the matrix's vector `vector`.
   void set(long vector, const float* weights, long count) {
-    uint8_t* panel = data_.data() + vector / kVectors * panel_bytes_;
+    uint8_t* panel = data_ + vector / kVectors * panel_bytes_;
     with_format([&](auto format) { format.pack(weights, count, inputs_, panel, vector % kVectors); });
   }
 
   // The weights of one output: an embedding whose matrix is also the head's.
   void get(long output, float* weights) const {
-    const uint8_t* panel = data_.data() + output / kPanel * panel_bytes_;
+    const uint8_t* panel = data_ + output / kPanel * panel_bytes_;
     with_format([&](auto format) { format.unpack(panel, output % kPanel, inputs_, weights); });
   }
 
@@ -53,7 +55,7 @@ class Matrix {
   void multiply(long panel, uint8_t* rows, long count, const Emit& emit) const {
     with_format([&](auto format) {
       using F = decltype(format);
-      const uint8_t* weights = data_.data() + panel * panel_bytes_;
+      const uint8_t* weights = data_ + panel * panel_bytes_;
       in_tiles<F::kRows>(count, [&](long first, auto size) {
         Floats sums[size][kVectors];
         uint8_t* tile = rows + first * F::row_bytes(inputs_);
@@ -84,5 +86,5 @@ class Matrix {
 
   Format format_ = Format::kBf16;
   long outputs_ = 0, inputs_ = 0, panel_bytes_ = 0;
-  Buffer<uint8_t> data_;
+  uint8_t* data_ = nullptr;
 };
