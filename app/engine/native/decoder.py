@@ -49,7 +49,7 @@ class _Shape(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int64) for name in ("layers", "hidden", "heads", "kv_heads", "head_dim")),
-        *((name, ctypes.c_int64) for name in ("intermediate", "vocabulary", "tied", "format", "head_format")),
+        *((name, ctypes.c_int64) for name in ("intermediate", "vocabulary", "tied", "format")),
         ("norm_epsilon", ctypes.c_float),
         ("rope_scale", ctypes.c_float),
         ("inverse_frequencies", ctypes.c_void_p),
@@ -77,7 +77,7 @@ class NativeDecoder:
     Args:
         model: transformers' own, on the CPU, whose configuration fits (`unfit_for_native`). It is taken apart, and each
             layer let go as soon as it is copied.
-        weights: of the linear layers; the head's have at least 8 bits.
+        weights: of the linear layers and the head.
         instruction_set: one of `library.INSTRUCTION_SETS`; None takes the best that the processor has.
 
     Not for use from several threads at once.
@@ -111,7 +111,6 @@ class NativeDecoder:
             vocabulary=self.vocab_size,
             tied=tied,
             format=weights,
-            head_format=min(weights, WeightFormat.INT8),
             norm_epsilon=config.rms_norm_eps,
             rope_scale=rope.attention_scaling,
             inverse_frequencies=frequencies.data_ptr(),

@@ -73,7 +73,7 @@ int main(int, char** arguments) {
   long compared = 0;
   for (const Format format : {Format::kBf16, Format::kInt8, Format::kInt4}) {
     const Shape shape = {kLayers, kHidden, kHeads, kKvHeads, kHeadDim, kInner, kVocabulary, 1, int64_t(format),
-                         int64_t(format), 1e-6f, 1.0f, frequencies.data(), windows.data()};
+                         1e-6f, 1.0f, frequencies.data(), windows.data()};
     Decoder decoder(shape, threads);
     fill(decoder);
     decoder.allocate(kBlocks, kBlockSize);

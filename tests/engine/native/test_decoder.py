@@ -129,7 +129,7 @@ def step(native: NativeDecoder, cuts: list[Cut], threads: int = 2) -> list[torch
     return list(logits.split([cut.end - cut.start for cut in cuts]))
 
 
-BOUNDS = {WeightFormat.BF16: 0.01, WeightFormat.INT8: 0.04, WeightFormat.INT4: 0.35}
+BOUNDS = {WeightFormat.BF16: 0.01, WeightFormat.INT8: 0.04, WeightFormat.INT4: 0.4}
 """Largest error of the logits, root mean square, in units of their own spread. Random weights are the hardest to
 quantize: those of a trained model lose far less (the model card has its perplexities)."""
 

@@ -45,7 +45,7 @@ Decoder::Decoder(const Shape& shape, int threads)
       inverse_frequencies_(shape.inverse_frequencies, shape.inverse_frequencies + shape.head_dim / 2),
       windows_(shape.windows, shape.windows + shape.layers),
       layers_(shape.layers),
-      head_(Format(shape.head_format), shape.vocabulary, shape.hidden),
+      head_(Format(shape.format), shape.vocabulary, shape.hidden),
       embedding_(shape.tied ? 0 : size_t(shape.vocabulary) * shape.hidden),
       team_(new Team(threads)),
       hidden_stride_(padded(shape.hidden)),

@@ -15,7 +15,7 @@
 
 struct Shape {
   int64_t layers, hidden, heads, kv_heads, head_dim, intermediate, vocabulary, tied;
-  int64_t format, head_format;  // of the layers' weights, and of the head's
+  int64_t format;  // of the weights
   float norm_epsilon, rope_scale;
   const float* inverse_frequencies;  // (head_dim / 2,)
   const int64_t* windows;            // (layers,) positions that a row sees, itself included; 0: all
