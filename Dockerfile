@@ -16,7 +16,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requi
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends g++
 COPY app app
-RUN /opt/venv/bin/python -m compileall -q app && /opt/venv/bin/python -m app.engine.native.library
+RUN /opt/venv/bin/python -m compileall -q app && /opt/venv/bin/python -m app.engine.native.library --all
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="repartee" \

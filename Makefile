@@ -17,7 +17,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-serve: .venv/.runtime $(TORCH_STAMP) ## start the service on port 8000
+serve: .venv/.runtime $(TORCH_STAMP) .venv/.native ## start the service on port 8000
 	@exec $(BIN)/python -m app
 
 test: .venv/.dev $(TORCH_STAMP) ## run the tests; ARGS='-k name' chooses
@@ -69,4 +69,10 @@ clean: ## remove .venv and the caches
 $(TORCH_STAMP): requirements/torch.txt | .venv/.runtime
 	@rm -f .venv/.torch-*
 	$(PIP) $(TORCH)
+	@touch $@
+
+# Without a compiler this leaves a warning, and the service goes through PyTorch.
+.venv/.native: $(wildcard app/engine/native/src/*) app/engine/native/library.py | $(TORCH_STAMP)
+	@echo 'Compiling the native kernels: about ten seconds, once.'
+	@$(BIN)/python -m app.engine.native.library
 	@touch $@

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -157,4 +158,7 @@ def build_all() -> None:
 
 
 if __name__ == "__main__":
-    build_all()
+    if "--all" in sys.argv[1:]:
+        build_all()
+    else:
+        native_library()  # for this machine; where it cannot be built, the warning says why
