@@ -51,7 +51,7 @@ def ours(quantization: str = "none", *, against_peers: bool = False) -> Subject:
 
 
 def embedded(plan: Plan) -> Figures:
-    """This service as it starts from a clone: the embedded model, chats and classification."""
+    """This service with the embedded model, chats and classification."""
 
     async def figures(base: str) -> Figures:
         endpoint = Endpoint(base, EMBEDDED_NAME, chat=True, extra=TO_THE_END, limit=plan.stream_seconds)
@@ -78,7 +78,7 @@ async def support_speeds(base: str, plan: Plan) -> Figures:
 
 
 def embedded_decisions(plan: Plan) -> Figures:
-    """This service as it starts from a clone, asked for decisions."""
+    """This service with the embedded model, asked for decisions."""
 
     async def figures(base: str) -> Figures:
         return await decisions(Endpoint(base, EMBEDDED_NAME), plan.stream_counts[-1], plan.decision_seconds)
@@ -157,6 +157,9 @@ def printed(plan: Plan, command: Sequence[str]) -> Any:
 def _serve_ours(plan: Plan, settings: dict[str, str], figures_of: Measure) -> Figures:
     port = free_port()
     settings = settings | {"PORT": str(port), "KV_CACHE_TOKENS": str(KV_CACHE_TOKENS), "DEVICE": "cpu"}
+    # What random weights say, and what a model says behind its end, repeats itself: drafts would shine there as they do
+    # on no real text, and the peers draft nothing. `loadtests.speculation` measures them.
+    settings["SPECULATION"] = "false"
     settings |= {"LOG_LEVEL": "warning", "REQUEST_TIMEOUT_SECONDS": str(plan.stream_seconds)}
     if plan.threads:
         settings["THREADS"] = str(plan.threads)
