@@ -26,7 +26,8 @@ def notes(plan: Plan, shape: str) -> list[str]:
         "memory, which shows in its RSS. Subjects marked `no HTTP` run in a process of their own and get all prompts "
         "at once as token ids, which spares them sockets, JSON and detokenizing. Where llama-server has the embedded "
         "model's weights, both servers are asked for completions of the same kind of chats as token ids; each run is "
-        f"repeated {plan.repetitions} times a round.",
+        f"repeated {plan.repetitions} times a round. This service drafts nothing here (`REPARTEE_SPECULATION=false`): "
+        "the peers do not.",
         f"While {plan.streams} streams decode, prompts of {plan.long_prompt:,} tokens come one after another "
         f"({plan.long_prompts}): `p99 gap` and `median step` are of all gaps in that time, `undisturbed step` is the "
         "median of those before and after.",
