@@ -72,7 +72,7 @@ $(TORCH_STAMP): requirements/torch.txt | .venv/.runtime
 	@touch $@
 
 # Without a compiler this leaves a warning, and the service goes through PyTorch.
-.venv/.native: $(wildcard app/engine/native/src/*) app/engine/native/library.py | $(TORCH_STAMP)
+.venv/.native: $(wildcard app/engine/native/library.py app/engine/native/src/*) | $(TORCH_STAMP)
 	@echo 'Compiling the native kernels: about ten seconds, once.'
 	@$(BIN)/python -m app.engine.native.library
 	@touch $@

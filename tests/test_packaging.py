@@ -153,6 +153,7 @@ def test_serve_installs_once_and_then_only_serves(checkout: Path) -> None:
         "--version",
         "requirements/runtime.txt",
         "requirements/torch.txt",
+        "app.engine.native.library",
         "app",
     ]
     assert make(checkout, "serve") == (0, ["-m app"])
@@ -162,7 +163,21 @@ def test_a_failed_installation_is_done_again(checkout: Path) -> None:
     status, _ = make(checkout, "serve", fail_on="torch.txt")
     assert status != 0
     _, calls = make(checkout, "serve")
-    assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
+    assert [call.rsplit(" ", 1)[-1] for call in calls] == [
+        "requirements/torch.txt",
+        "app.engine.native.library",
+        "app",
+    ]
+
+
+def test_changed_native_sources_are_compiled(checkout: Path) -> None:
+    source = checkout / "app/engine/native/src/some.h"
+    source.parent.mkdir(parents=True)
+    source.touch()
+    make(checkout, "serve")
+    stamp = (checkout / ".venv/.native").stat().st_mtime
+    os.utime(source, (stamp + 10, stamp + 10))
+    assert make(checkout, "serve") == (0, ["-m app.engine.native.library", "-m app"])
 
 
 def test_a_changed_lock_is_installed(checkout: Path) -> None:
