@@ -89,9 +89,7 @@ class Generation:
         ended = output.finish_reason is not None
         if observation.first_token is None and (output.tokens or ended):
             observation.first_token = observation.elapsed()  # an answer may end with its first token
-        if (
-            output.cached_tokens and index % self._n == 0
-        ):  # the others share the prompt with the first answer to it
+        if index % self._n == 0:  # the others share the prompt with the first answer to it
             self.cached_tokens += output.cached_tokens
         if output.timings is not None:
             _note_slowest(observation, output.timings, ended=ended)

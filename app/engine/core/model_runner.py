@@ -1,6 +1,5 @@
 """ModelRunner: a loaded model and its KV cache; a batch goes in, logits of the wanted rows come out."""
 
-import os
 from typing import Protocol
 
 import torch
@@ -41,7 +40,7 @@ def make_runner(loaded: LoadedModel, config: EngineConfig) -> ModelRunner:
     """
     blocks = _num_blocks(loaded, config)
     if isinstance(loaded.model, NativeDecoder):
-        threads = config.threads or len(os.sched_getaffinity(0))
+        threads = config.threads or loaded.model.threads
         return NativeRunner(loaded.model, blocks, config.block_size, threads)
     cache = KVCache(loaded.kv_shapes, blocks, config.block_size, loaded.cache_dtype, loaded.device)
     return TorchRunner(loaded.model, cache, loaded.device)

@@ -118,9 +118,9 @@ class NativeDecoder:
         )
         check_modules(model)
         handle = ctypes.c_void_p()
-        _check(
-            library.repartee_decoder_new(ctypes.byref(shape), torch.get_num_threads(), ctypes.byref(handle))
-        )
+        self.threads = torch.get_num_threads()
+        """Those that packed the weights: PyTorch's number then, which is one for each core if nobody set it."""
+        _check(library.repartee_decoder_new(ctypes.byref(shape), self.threads, ctypes.byref(handle)))
         self._decoder = handle
         # Not at the process's end: a step may still run then, and the system takes everything back by itself.
         weakref.finalize(self, library.repartee_decoder_free, handle).atexit = False

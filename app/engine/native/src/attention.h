@@ -3,7 +3,8 @@
 // Keys and values lie in bf16. A page holds up to 16 tokens of one KV head: its keys as pairs of dimensions with the
 // tokens side by side, so that one vector collects the scores of 16 tokens; its values as pairs of tokens with the
 // dimensions side by side, so that one vector adds two tokens to 16 dimensions. Rows of a tile share what is loaded and no
-// sum: what a row does not see has no weight in its own, and adds zero to it. So its result depends on no other row.
+// sum: what a row does not see has no weight in its own, and adds zero to it. So its result depends on no other row, as
+// long as the sequence's values are finite.
 
 #pragma once
 
