@@ -26,11 +26,11 @@ def main() -> int:
         socket.socket(fileno=int(sys.argv[1])) as end,
         contextlib.suppress(BrokenPipeError, ConnectionResetError),
     ):
-        return _serve(BlockingChannel(end))
+        return _serve(BlockingChannel(end), end.fileno())
     return 0
 
 
-def _serve(channel: BlockingChannel) -> int:
+def _serve(channel: BlockingChannel, arrivals: int) -> int:
     messages = channel.receive(wait=True)
     if not messages:
         return 0
@@ -41,7 +41,7 @@ def _serve(channel: BlockingChannel) -> int:
 
     channel.send(Progress("import", time.monotonic() - started))
     try:
-        core, ready = start_core(configure.config, channel.send, configure.answers)
+        core, ready = start_core(configure.config, channel.send, configure.answers, arrivals)
     except StartFailure as failure:
         channel.send(Failed(str(failure)))
         return 1

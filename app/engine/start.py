@@ -27,12 +27,13 @@ class StartFailure(Exception):
 
 
 def start_core(
-    config: EngineConfig, send: Callable[[FromEngine], None], answers: bytes = b""
+    config: EngineConfig, send: Callable[[FromEngine], None], answers: bytes = b"", arrivals: int = -1
 ) -> tuple[EngineCore, Ready]:
     """Load the model and warm it up, reporting each phase through `send`.
 
     Args:
         answers: as in `Configure`.
+        arrivals: as for `EngineCore`.
 
     Raises:
         StartFailure: no model, no device, too little memory, or a model that fails on the warm-up.
@@ -44,7 +45,9 @@ def start_core(
         loaded = _timed("load", send, lambda: load_model(config))
         torch.set_num_threads(choose_threads(config.threads, loaded))
         give_back()  # loading leaves up to twice the model behind, which the cache could use
-        core = _timed("cache", send, lambda: EngineCore(loaded, config, known_answers(answers, loaded)))
+        core = _timed(
+            "cache", send, lambda: EngineCore(loaded, config, known_answers(answers, loaded), arrivals)
+        )
     except ReparteeError as error:
         raise StartFailure(error.message) from error
     except (torch.OutOfMemoryError, MemoryError) as error:

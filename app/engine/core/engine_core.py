@@ -2,19 +2,23 @@
 
 import logging
 import time
+from functools import partial
 
 import torch
 
 from app.engine.config import EngineConfig
+from app.engine.core.ahead import rounds_ahead
 from app.engine.core.answer_store import AnswerStore
 from app.engine.core.batch import Batch
 from app.engine.core.block_manager import BlockManager
 from app.engine.core.model_loader import LoadedModel
 from app.engine.core.model_runner import make_runner
+from app.engine.core.native_runner import NativeRunner
 from app.engine.core.sampler import Sampler
 from app.engine.core.scheduler import ScheduledSequence, Scheduler, StepResult
 from app.engine.core.sequence import Sequence
 from app.engine.core.speculator import Speculator
+from app.engine.core.step_cost import StepCost
 from app.engine.messages import AddRequest, StepOutputs, StepStats
 
 logger = logging.getLogger(__name__)
@@ -27,17 +31,28 @@ class EngineCore:
         loaded: the model.
         config: budgets and sizes.
         answers: known answers, from which drafts are taken.
+        arrivals: file descriptor that is readable while requests or aborts wait to be taken in; negative for none.
     """
 
-    def __init__(self, loaded: LoadedModel, config: EngineConfig, answers: AnswerStore | None = None) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        config: EngineConfig,
+        answers: AnswerStore | None = None,
+        arrivals: int = -1,
+    ) -> None:
         self._runner = make_runner(loaded, config)
         self._sampler = Sampler(loaded.eos_token_ids, config.seed)
         self.num_blocks = self._runner.num_blocks
-        self._speculator = None
+        self._eos = sorted(loaded.eos_token_ids)
+        self._arrivals = arrivals
+        self._cost = StepCost()
         # Elsewhere the shape of a batch changes roundings, and with a draft the answer could be another.
-        if config.speculation and self._runner.batch_invariant:
-            self._speculator = Speculator(
-                answers or AnswerStore([]), loaded.eos_token_ids, loaded.max_model_len
+        native = isinstance(self._runner, NativeRunner)
+        speculation = None
+        if config.speculation and native:
+            speculation = Speculator(
+                answers or AnswerStore([]), loaded.eos_token_ids, loaded.max_model_len, self._cost
             )
         self.scheduler = Scheduler(
             BlockManager(self.num_blocks, config.block_size, config.prefix_cache),
@@ -46,7 +61,8 @@ class EngineCore:
             prefill_chunk=config.prefill_chunk,
             eos_token_ids=loaded.eos_token_ids,
             max_model_len=loaded.max_model_len,
-            speculation=self._speculator,
+            speculation=speculation,
+            rounds=partial(rounds_ahead, self._cost) if native else None,
         )
 
     @property
@@ -71,9 +87,9 @@ class EngineCore:
         after_forward = time.monotonic()
         self._clear_failed(scheduled, results)
         outputs = self.scheduler.update(scheduled, results)
-        stats = self._stats(scheduled, started, after_forward - before_forward)
-        if self._speculator and self._speculator.measuring:
-            self._speculator.measured(stats.drafted, stats.seconds)
+        stats = self._stats(scheduled, results, started, after_forward - before_forward)
+        if scheduled and stats.phase == "decode":
+            self._cost.measured(len(scheduled), stats.drafted / self._rounds, stats.seconds / self._rounds)
         return StepOutputs(outputs, stats)
 
     def check_invariants(self) -> None:
@@ -85,13 +101,17 @@ class EngineCore:
 
         Running a sequence again is harmless: it writes the same K and V to the same slots.
         """
+        self._rounds = 1
         try:
+            if scheduled[0].burst and isinstance(self._runner, NativeRunner):
+                results, self._rounds = self._runner.burst(scheduled, self._eos, self._arrivals)
+                return results
             batch = Batch.of(scheduled)
             return self._sampler.sample(batch, self._runner.run(batch))
         except torch.AcceleratorError:
             raise  # the device's context is lost, and every later batch with it: only a new process can serve
         except Exception:
-            if len(scheduled) == 1 and scheduled[0].draft:
+            if len(scheduled) == 1 and (scheduled[0].draft or scheduled[0].burst):
                 item = scheduled[0]
                 return self._run([ScheduledSequence(item.sequence, item.start, item.end - item.start)])
             if len(scheduled) == 1:
@@ -106,14 +126,16 @@ class EngineCore:
             if result.failed:
                 self._runner.clear(self.scheduler.blocks.discard(item.sequence))
 
-    def _stats(self, scheduled: list[ScheduledSequence], started: float, forward: float) -> StepStats:
+    def _stats(
+        self, scheduled: list[ScheduledSequence], results: list[StepResult], started: float, forward: float
+    ) -> StepStats:
         scheduler = self.scheduler
         return StepStats(
             seconds=time.monotonic() - started,
             forward_seconds=forward,
             phase=_phase(scheduled),
             sequences=len(scheduled),
-            tokens=sum(item.length for item in scheduled),
+            tokens=sum(map(_computed, scheduled, results)),
             running=scheduler.num_running,
             waiting=scheduler.num_waiting,
             oldest_wait=scheduler.oldest_wait(),
@@ -122,6 +144,13 @@ class EngineCore:
             drafted=scheduler.drafted,
             accepted=scheduler.accepted,
         )
+
+
+def _computed(item: ScheduledSequence, result: StepResult) -> int:
+    """Tokens that the step computed for the sequence; in a burst each round's last one, and the drafts."""
+    if item.burst is None:
+        return item.length
+    return len(result.tokens) + (result.fate.drafted - result.fate.accepted if result.fate else 0)
 
 
 def _phase(scheduled: list[ScheduledSequence]) -> str:

@@ -22,9 +22,6 @@ class OutOfMemory(ReparteeError):
 class ModelRunner(Protocol):
     """What the engine core needs of a model."""
 
-    batch_invariant: bool
-    """Whether a sequence's logits are the same to the bit in any batch and any chunking."""
-
     @property
     def num_blocks(self) -> int: ...
     def run(self, batch: Batch) -> torch.Tensor: ...

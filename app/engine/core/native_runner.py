@@ -3,9 +3,10 @@
 import numpy
 import torch
 
+from app.engine.core.ahead import Fate
 from app.engine.core.batch import Batch, branch_start
-from app.engine.core.scheduler import ScheduledSequence
-from app.engine.native.decoder import NativeDecoder
+from app.engine.core.scheduler import ScheduledSequence, StepResult
+from app.engine.native.decoder import NativeDecoder, Speaker, Spoken
 
 _MANY_ROWS = 32
 """Rows of a step from which on it is worth to call all threads, whatever the size of the model."""
@@ -18,8 +19,6 @@ class NativeRunner:
         num_blocks: blocks of its KV cache.
         threads: of steps with many rows, which compute for long enough; the others have PyTorch's number.
     """
-
-    batch_invariant = True
 
     def __init__(self, decoder: NativeDecoder, num_blocks: int, block_size: int, threads: int) -> None:
         decoder.allocate(num_blocks, block_size)
@@ -36,11 +35,48 @@ class NativeRunner:
             end = start + item.length
             rows += _rows(item, batch.tokens[start:end], batch.positions[start:end], table=len(tables))
             tables += item.sequence.block_table
-        threads = self._threads if len(rows) >= _MANY_ROWS else torch.get_num_threads()
+        threads = self._threads_of(len(rows))
         return self._decoder.step(numpy.array(rows, dtype=numpy.int32), tables, batch.wanted, threads)
+
+    def burst(
+        self, scheduled: list[ScheduledSequence], eos: list[int], arrivals: int
+    ) -> tuple[list[StepResult], int]:
+        """Let sequences say their likeliest tokens, as many as their bursts allow; and how many rounds that were."""
+        speakers = list[Speaker]()
+        rows = most_rounds = 0
+        for item in scheduled:
+            sequence, burst = item.sequence, item.burst
+            assert burst is not None
+            sampling = sequence.request.sampling
+            stops = sampling.stop_token_ids if sampling.ignore_eos else eos + sampling.stop_token_ids
+            speakers.append(
+                Speaker(
+                    sequence.tokens[-1],
+                    item.start,
+                    sequence.block_table,
+                    burst.most,
+                    stops,
+                    burst.draft.tokens,
+                    burst.draft.widths,
+                )
+            )
+            most_rounds = burst.rounds
+            rows += 1 + max(burst.draft.widths, default=0)
+        spoken, rounds = self._decoder.burst(speakers, most_rounds, self._threads_of(rows), arrivals)
+        return list(map(_result, scheduled, spoken)), rounds
+
+    def _threads_of(self, rows: int) -> int:
+        return self._threads if rows >= _MANY_ROWS else torch.get_num_threads()
 
     def clear(self, blocks: list[int]) -> None:
         """Nothing to do: the decoder never reads a slot that its own sequence has not written."""
+
+
+def _result(item: ScheduledSequence, spoken: Spoken) -> StepResult:
+    fate = None
+    if item.burst and item.burst.draft.tokens:
+        fate = Fate(spoken.drafted, spoken.accepted, spoken.tested, spoken.matched)
+    return StepResult(spoken.tokens, failed=not spoken.tokens, fate=fate)
 
 
 def _rows(

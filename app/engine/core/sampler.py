@@ -6,6 +6,7 @@ from hashlib import blake2b
 
 import torch
 
+from app.engine.core.ahead import Fate
 from app.engine.core.batch import Batch
 from app.engine.core.scheduler import ScheduledSequence, StepResult
 from app.engine.core.sequence import Sequence
@@ -69,8 +70,7 @@ class Sampler:
     ) -> StepResult:
         """The next token and, while it is the draft's, the one behind it: each as if those before it were appended."""
         sequence, tokens = item.sequence, item.sequence.tokens
-        params = sequence.request.sampling
-        plain = params.logprobs is None and _is_plain_greedy(params, sequence)
+        plain = sequence.says_likeliest
         confirmed = len(tokens)
         logprobs = list[TokenLogprob]()
         try:
@@ -87,8 +87,10 @@ class Sampler:
                     logprobs += result.logprobs
                 if tokens[-1] != foretold:
                     break
+            right, drafted = len(tokens) - confirmed - 1, len(item.draft)
+            fate = Fate(drafted, right, min(right + 1, drafted), right)
             # A row that fails behind the first one is the next step's to fail, as its first.
-            return StepResult(tokens[confirmed:], logprobs, failed=len(tokens) == confirmed)
+            return StepResult(tokens[confirmed:], logprobs, failed=right < 0, fate=fate)
         finally:
             del tokens[confirmed:]
 

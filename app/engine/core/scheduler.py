@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.engine.core.ahead import Burst, Draft, Fate
 from app.engine.core.block_manager import BlockManager, require
 from app.engine.core.sequence import Sequence, SequenceStatus
 from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
@@ -17,12 +18,14 @@ class ScheduledSequence:
 
     Attributes:
         draft: the last of these tokens, where they are none of the sequence's yet but are foretold to be.
+        burst: where the step has several rounds; this is the first.
     """
 
     sequence: Sequence
     start: int
     length: int
     draft: tuple[int, ...] = ()
+    burst: Burst | None = None
 
     @property
     def end(self) -> int:
@@ -41,22 +44,32 @@ class StepResult:
 
     Attributes:
         tokens: the sampled tokens, where a chat sequence caught up: one, and one more for each token of its draft
-            that was sampled before.
+            that was sampled before, or those of a burst.
         logprobs: their log-probabilities, where they were asked for.
         failed: the forward pass or its logits failed for this sequence.
+        fate: of its draft, where it had one.
     """
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     failed: bool = False
+    fate: Fate | None = None
 
 
 class Speculation(Protocol):
     """What the scheduler needs of a Speculator."""
 
-    def drafts(self, sequences: list[Sequence], room: int) -> Mapping[int, tuple[int, ...]]: ...
-    def verified(self, sequence: Sequence, right: int) -> None: ...
+    looking: bool
+    """Whether a draft may come up with the next tokens of the sequences that were asked for last."""
+
+    def drafts(self, sequences: list[Sequence], room: int) -> Mapping[int, Draft]: ...
+    def verified(self, sequence: Sequence, fate: Fate) -> None: ...
     def forget(self, sequence: Sequence) -> None: ...
+
+
+_NO_DRAFT = Draft()
+_LOOK_AGAIN = 4
+"""Rounds of a burst after which a sequence that may begin to repeat something is looked at again."""
 
 
 def _order(sequence: Sequence) -> tuple[int, float, float, int]:
@@ -78,6 +91,7 @@ class Scheduler:
         eos_token_ids: tokens that end any sequence which does not ignore them.
         max_model_len: longest sequence in tokens.
         speculation: where drafts for decoding sequences come from; without it there are none.
+        rounds: how many rounds a burst of so many sequences may have; without it there are no bursts.
         clock: monotonic seconds.
     """
 
@@ -91,21 +105,23 @@ class Scheduler:
         eos_token_ids: frozenset[int],
         max_model_len: int,
         speculation: Speculation | None = None,
+        rounds: Callable[[int], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.blocks = blocks
         self.preemptions = 0
         """Preemptions in the last call of `schedule`."""
         self.drafted = 0
-        """Tokens of drafts in the last call of `schedule`."""
+        """Tokens of drafts that the last step computed."""
         self.accepted = 0
-        """Those of them that became tokens of sequences in the last call of `update`."""
+        """Those of them that became tokens of sequences."""
         self._max_batch_tokens = max_batch_tokens
         self._max_running = max_running
         self._prefill_chunk = prefill_chunk
         self._eos = eos_token_ids
         self._max_model_len = max_model_len
         self.speculation = speculation
+        self._rounds = rounds
         self._clock = clock
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
@@ -158,7 +174,7 @@ class Scheduler:
 
     def schedule(self) -> list[ScheduledSequence]:
         """Choose the next step's sequences and give them their blocks."""
-        self.preemptions = self.drafted = 0
+        self.preemptions = 0
         self._expire()
         self._running.sort(key=lambda sequence: (not sequence.is_decoding, sequence.order))
         scheduled: list[ScheduledSequence] = []
@@ -169,14 +185,14 @@ class Scheduler:
             for sequence in list(self._waiting):
                 if len(self._running) == self._max_running or not self._admit(sequence, scheduled):
                     break
-        if self.speculation and scheduled and scheduled[-1].sequence.is_decoding:  # then all are
-            self._add_drafts(scheduled, self.speculation)
+        if scheduled and scheduled[-1].sequence.is_decoding:  # then all are
+            self._look_ahead(scheduled)
         return scheduled
 
     def update(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> list[SequenceOutput]:
         """Take the step's results; return one output for each sequence that has something to say."""
         now = self._clock()
-        self.accepted = 0
+        self.drafted = self.accepted = 0
         outputs = []
         for item, result in zip(scheduled, results, strict=True):
             if result.failed:
@@ -221,15 +237,31 @@ class Scheduler:
                 return
         scheduled.append(ScheduledSequence(sequence, sequence.num_computed, length))
 
-    def _add_drafts(self, scheduled: list[ScheduledSequence], speculation: Speculation) -> None:
-        """Put drafts behind the sequences' tokens, within the budget and the blocks that nobody holds."""
-        room = self._max_batch_tokens - len(scheduled)
-        drafts = speculation.drafts([item.sequence for item in scheduled], room)
-        for index, item in enumerate(scheduled if drafts else ()):
-            draft = drafts.get(item.sequence.id, ())
-            if draft and self.blocks.allocate(item.sequence, item.start + 1 + len(draft)):
-                scheduled[index] = ScheduledSequence(item.sequence, item.start, 1 + len(draft), draft)
-                self.drafted += len(draft)
+    def _look_ahead(self, scheduled: list[ScheduledSequence]) -> None:
+        """Let sequences say more than one token, within the budget and the blocks that nobody holds."""
+        drafts: Mapping[int, Draft] = {}
+        if self.speculation:
+            room = self._max_batch_tokens - len(scheduled)
+            drafts = self.speculation.drafts([item.sequence for item in scheduled], room)
+        if self._rounds and all(item.sequence.says_likeliest for item in scheduled):
+            rounds = self._rounds(len(scheduled))
+            if self.speculation and self.speculation.looking and not drafts:
+                rounds = min(rounds, _LOOK_AGAIN)
+            for index, item in enumerate(scheduled):
+                scheduled[index] = self._with_burst(item, rounds, drafts.get(item.sequence.id, _NO_DRAFT))
+        elif drafts:
+            for index, item in enumerate(scheduled):
+                draft = drafts.get(item.sequence.id, _NO_DRAFT).first
+                if draft and self.blocks.allocate(item.sequence, item.start + 1 + len(draft)):
+                    scheduled[index] = ScheduledSequence(item.sequence, item.start, 1 + len(draft), draft)
+
+    def _with_burst(self, item: ScheduledSequence, rounds: int, draft: Draft) -> ScheduledSequence:
+        sequence = item.sequence
+        left = sequence.request.sampling.max_tokens - sequence.num_generated
+        most = min(rounds + len(draft.tokens), left, self._max_model_len - len(sequence.tokens))
+        if most > 1 and not self.blocks.allocate(sequence, item.start + most):
+            most, draft = 1, _NO_DRAFT
+        return ScheduledSequence(sequence, item.start, 1, burst=Burst(rounds, most, draft))
 
     def _admit(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> bool:
         """Start a waiting sequence if it fits; False stops the admission of this step.
@@ -284,23 +316,29 @@ class Scheduler:
         if sequence.tree:
             return self._finish(sequence, FinishReason.STOP, now)
         assert result.tokens, "a sequence that caught up has a sampled token"
-        if item.draft and self.speculation:
-            self.speculation.verified(sequence, len(result.tokens) - 1)
+        if fate := result.fate:
+            self.drafted += fate.drafted
+            if self.speculation:
+                self.speculation.verified(sequence, fate)
         return self._extend(item, result, now)
 
     def _extend(self, item: ScheduledSequence, result: StepResult, now: float) -> SequenceOutput:
         """Append the sampled tokens, one after another, up to one that ends the sequence."""
         sequence = item.sequence
-        first = not sequence.num_generated
-        for count, token in enumerate(result.tokens):
-            if count:  # the one before it was in the draft, so its K and V are there
-                self.accepted += 1
-                sequence.num_computed += 1
-                self.blocks.publish(sequence, sequence.num_computed - 1)
+        first, count = not sequence.num_generated, -1
+        for token in result.tokens:
+            count += 1
             if reason := self._append(sequence, token):
-                kept = count + (reason is FinishReason.LENGTH)
-                return self._finish(sequence, reason, now, result.tokens[:kept], result.logprobs[:kept])
-        if item.draft:
+                break
+        if result.fate:
+            self.accepted += min(result.fate.accepted, count)
+        if count:  # all tokens before the last have their K and V
+            sequence.num_computed = item.end + count
+            self.blocks.publish(sequence, item.end)
+        if reason:
+            kept = count + (reason is FinishReason.LENGTH)
+            return self._finish(sequence, reason, now, result.tokens[:kept], result.logprobs[:kept])
+        if item.draft or item.burst:
             self.blocks.shrink(sequence, len(sequence.tokens))
         return SequenceOutput(
             id=sequence.id,

@@ -5,17 +5,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app.engine.core.ahead import Draft, Fate
 from app.engine.core.answer_store import AnswerStore
 from app.engine.core.prompt_lookup import PromptLookup, match_length
 from app.engine.core.sequence import Sequence
 from app.engine.core.step_cost import StepCost
 
 LONGEST_DRAFT = 16
+"""Most tokens that one step computes at once."""
+_LONGEST_CHAIN = 48
+_LEAST_REACHED = 0.25
+"""A draft goes on into later steps of a burst while it is so likely that they come to it."""
 _MARGIN = 1.1
 """A row is worth its cost when it saves so many times as much: what is measured and foretold is never exact."""
 _TRIAL_STEPS = 16
 _FIRST_REST, _LONGEST_REST = 8, 256
-"""Steps in which nothing is looked up for a sequence, after one trial that gained nothing and after several."""
+"""Tokens for which nothing is looked up for a sequence, after one trial that gained nothing and after several."""
 
 Source = Literal["answers", "prompt"]
 _SOURCES: tuple[Source, ...] = ("answers", "prompt")
@@ -47,7 +52,8 @@ class _Position:
         behind: index in the sequence's own tokens of what comes next if it repeats itself; -1 is nowhere.
         matched: how many tokens before `behind` are equal to the last ones.
         trial: steps since its gain was judged last, and `gain`, the seconds that its drafts saved in them.
-        rest: steps in which nothing is looked up for it any more, and `pause`, how many they will be the next time.
+        rest: length of the sequence until which nothing is looked up for it, and `pause`, for how many tokens the next
+            time.
         claims: confidence in each token of the draft under way, and `source` where they are from.
     """
 
@@ -65,6 +71,24 @@ class _Position:
     records: dict[Source, _Record] = field(default_factory=lambda: {source: _Record() for source in _SOURCES})
 
 
+@dataclass(slots=True)
+class _Step:
+    """A step to which rows are added: seconds of it without them and of each row, tokens that are likely kept, rows."""
+
+    base: float
+    row: float
+    kept: float
+    rows: int = 0
+
+    def pays(self, likelihood: float) -> bool:
+        """Whether a row is worth its cost whose token is so likely kept."""
+        return likelihood * (self.base + self.row * self.rows) > _MARGIN * self.row * self.kept
+
+    def add(self, likelihood: float) -> None:
+        self.kept += likelihood
+        self.rows += 1
+
+
 class Speculator:
     """Drafts tokens for sequences that repeat themselves or known answers.
 
@@ -77,97 +101,109 @@ class Speculator:
         answers: what is known to be said often.
         ends: tokens behind which nothing is drafted.
         max_model_len: longest sequence in tokens.
+        cost: of the engine's decode steps.
     """
 
-    def __init__(self, answers: AnswerStore, ends: frozenset[int], max_model_len: int) -> None:
-        self.measuring = False
-        """Whether what the step takes is of use: to be told then to `measured`."""
-        self.cost = StepCost()
+    def __init__(
+        self, answers: AnswerStore, ends: frozenset[int], max_model_len: int, cost: StepCost
+    ) -> None:
+        self.looking = False
+        self.cost = cost
         self._answers = answers
         self._ends = ends
         self._max_model_len = max_model_len
         self._positions: dict[int, _Position] = {}
         self._records = {source: _Record() for source in _SOURCES}
-        self._sequences = 0
         self._token_seconds = self._row_seconds = 0.0
 
-    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, tuple[int, ...]]:
+    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, Draft]:
         """Drafts for those of a decode step's sequences, by their number, for which they are worth their cost.
 
         Args:
-            room: most tokens of all drafts together.
+            room: most tokens of all drafts' first widths together.
         """
-        active = [(sequence, position) for sequence in sequences if (position := self._awake(sequence))]
-        self.measuring, self._sequences = bool(active), len(sequences)
-        if not active:
-            return {}
+        self.looking = False
         cost = self.cost.of(len(sequences))
         if cost is None or _MARGIN * cost[1] * len(sequences) >= cost[0]:
             return {}
+        active = [(sequence, position) for sequence in sequences if (position := self._awake(sequence))]
+        self.looking = bool(active)
         base, row = cost
         self._token_seconds, self._row_seconds = base / len(sequences), row
-        kept, rows, drafts = float(len(sequences)), 0, dict[int, tuple[int, ...]]()
+        step = _Step(base, row, float(len(sequences)))
+        drafts = dict[int, Draft]()
         for sequence, position in active:
             started = time.perf_counter()
-            draft = list[int]()
-            position.claims.clear()
             self._advance(sequence, position)
-            most = self._most(sequence, room - rows)
-            trust = self._choose(position) if most > 0 else 0.0
-            likelihood = 1.0
-            if trust > 0.0:
-                for token, confidence in self._tokens(sequence, position, draft):
-                    likelihood *= min(confidence * trust, 0.99)
-                    if likelihood * (base + row * rows) <= _MARGIN * row * kept:
-                        break
-                    draft.append(token)
-                    position.claims.append(confidence)
-                    kept += likelihood
-                    rows += 1
-                    if len(draft) == most or token in self._ends:
-                        break
-            if draft:
-                drafts[sequence.id] = tuple(draft)
+            if draft := self._draft(sequence, position, step, room - step.rows):
+                drafts[sequence.id] = draft
             position.gain -= time.perf_counter() - started
         return drafts
 
-    def measured(self, drafted: int, seconds: float) -> None:
-        """The step of the last `drafts`, with so many drafted tokens, took so long."""
-        self.cost.measured(self._sequences, drafted, seconds)
+    def _draft(self, sequence: Sequence, position: _Position, step: _Step, room: int) -> Draft | None:
+        position.claims.clear()
+        most = self._most(sequence)
+        trust = self._choose(position) if min(most, room) > 0 else 0.0
+        if trust <= 0.0:
+            return None
+        tokens, widths, width, likelihood, reached = list[int](), list[int](), 0, 1.0, 1.0
+        for token, confidence in self._tokens(sequence, position, tokens):
+            chance = min(confidence * trust, 0.99)
+            pays = width < min(LONGEST_DRAFT, room) and step.pays(likelihood * chance)
+            if not pays and not width:
+                break
+            reached *= chance
+            if widths and reached < _LEAST_REACHED:
+                break
+            tokens.append(token)
+            position.claims.append(confidence)
+            if pays:
+                likelihood *= chance
+                width += 1
+                if not widths:
+                    step.add(likelihood)
+            else:  # it comes from the step itself, and the next step's rows begin behind it
+                widths.append(width)
+                width, likelihood = 0, 1.0
+            if len(tokens) == most or token in self._ends:
+                break
+        if width:
+            widths.append(width)
+        return Draft(tuple(tokens), tuple(widths)) if widths else None
 
     def _awake(self, sequence: Sequence) -> _Position | None:
         """Count a step of the sequence; its position, unless this is a step in which nothing is looked up."""
         position = self._positions.get(sequence.id)
         if position is None:
             position = self._positions[sequence.id] = _Position(len(sequence.tokens))
-        if position.rest:
-            position.rest -= 1
+        if len(sequence.tokens) < position.rest:
             return None
         position.trial += 1
         if position.trial > _TRIAL_STEPS:
             if position.gain < 0.0:
-                position.rest, position.pause = position.pause, min(4 * position.pause, _LONGEST_REST)
+                position.rest = len(sequence.tokens) + position.pause
+                position.pause = min(4 * position.pause, _LONGEST_REST)
             else:
                 position.pause = _FIRST_REST
             position.trial, position.gain = 0, 0.0
         return position
 
-    def verified(self, sequence: Sequence, right: int) -> None:
-        """The first `right` tokens of the sequence's draft were what it says; the next, if there was one, was not."""
+    def verified(self, sequence: Sequence, fate: Fate) -> None:
+        """What became of the sequence's draft."""
         position = self._positions[sequence.id]
-        position.gain += right * self._token_seconds - len(position.claims) * self._row_seconds
-        foretold = sum(position.claims[: right + 1])
-        position.records[position.source].note(right, foretold, keep=0.9)
-        self._records[position.source].note(right, foretold, keep=0.99)
+        position.gain += fate.accepted * self._token_seconds - fate.drafted * self._row_seconds
+        foretold = sum(position.claims[: fate.tested])
+        position.records[position.source].note(fate.matched, foretold, keep=0.9)
+        self._records[position.source].note(fate.matched, foretold, keep=0.99)
 
     def forget(self, sequence: Sequence) -> None:
         """The sequence ended."""
         self._positions.pop(sequence.id, None)
 
-    def _most(self, sequence: Sequence, room: int) -> int:
+    def _most(self, sequence: Sequence) -> int:
         """Longest draft that could be kept whole; the token after it always comes."""
         left = sequence.request.sampling.max_tokens - sequence.num_generated
-        return min(LONGEST_DRAFT, room, left - 1, self._max_model_len - len(sequence.tokens) - 1)
+        return min(_LONGEST_CHAIN, left - 1, self._max_model_len - len(sequence.tokens) - 1)
 
     def _advance(self, sequence: Sequence, position: _Position) -> None:
         """Move the position over the tokens that came since the last call."""

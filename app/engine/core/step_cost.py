@@ -21,7 +21,7 @@ class _Line:
     base: float = 0.0
     row: float = 0.0
 
-    def add(self, rows: int, seconds: float, sequences: int) -> None:
+    def add(self, rows: float, seconds: float, sequences: int) -> None:
         if self.weight > 3:
             seconds = min(seconds, _OUTLIER * (self.base + self.row * rows))
         self.weight = self.weight * _KEEP + 1
@@ -47,7 +47,7 @@ class StepCost:
     def __init__(self) -> None:
         self._lines: dict[int, _Line] = {}
 
-    def measured(self, sequences: int, rows: int, seconds: float) -> None:
+    def measured(self, sequences: int, rows: float, seconds: float) -> None:
         """A decode step of so many sequences took so long, with `rows` rows more than sequences."""
         self._lines.setdefault(sequences, _Line()).add(rows, seconds, sequences)
 

@@ -18,8 +18,6 @@ class TorchRunner:
         cache: where it keeps K and V.
     """
 
-    batch_invariant = False
-
     def __init__(self, model: Any, cache: KVCache, device: torch.device) -> None:
         self._model = model
         self.cache = cache

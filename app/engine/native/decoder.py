@@ -2,8 +2,10 @@
 
 import ctypes
 import weakref
+from array import array
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -64,6 +66,56 @@ class _Step(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("rows", "tables", "wanted")),
         *((name, ctypes.c_int64) for name in ("count", "table_count", "wanted_count")),
     ]
+
+
+class _Burst(ctypes.Structure):
+    """`Burst` in src/burst.cpp."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("speakers", "tables", "stops", "foretold", "widths")),
+        *((f"{name}_count", ctypes.c_int64) for name in ("speaker", "table", "stop", "foretold", "width")),
+        *((name, ctypes.c_int64) for name in ("rounds", "arrivals", "stride")),
+        *((name, ctypes.c_void_p) for name in ("tokens", "spoken")),
+        ("done", ctypes.c_int64),
+    ]
+
+
+class Speaker(NamedTuple):
+    """A sequence that goes on by itself for some tokens.
+
+    Attributes:
+        token, place: its last token and where that stands; all before it have their K and V.
+        blocks: the numbers of its blocks.
+        most: tokens that it may say, at least one; its blocks have room for them.
+        stops: tokens after which it says no more.
+        foretold: what it will probably say.
+        widths: how many of these each step computes at once; one more comes from the step itself.
+    """
+
+    token: int
+    place: int
+    blocks: list[int]
+    most: int
+    stops: list[int]
+    foretold: tuple[int, ...] = ()
+    widths: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a sequence said in a burst.
+
+    Attributes:
+        tokens: at most as many as it might, the last perhaps one to stop at; none where its logits were not finite.
+        drafted: foretold tokens that were computed at once, of which `accepted` were right.
+        tested: foretold tokens that were compared with what it said, of which `matched` came true.
+    """
+
+    tokens: list[int]
+    drafted: int
+    accepted: int
+    tested: int
+    matched: int
 
 
 def padded_block(block_size: int) -> int:
@@ -163,6 +215,42 @@ class NativeDecoder:
             self._library.repartee_decoder_step(self._decoder, ctypes.byref(step), logits.data_ptr(), threads)
         )
         return logits
+
+    def burst(
+        self, speakers: list[Speaker], rounds: int, threads: int, arrivals: int = -1
+    ) -> tuple[list[Spoken], int]:
+        """Up to `rounds` decode steps in one call, in which sequences say their likeliest tokens; and how many it made.
+
+        The same tokens as single steps give. It ends early when a sequence that had tokens foretold has none left, or
+        `arrivals` becomes readable.
+
+        Args:
+            arrivals: file descriptor; negative for none.
+
+        Raises:
+            IndexError: an index is out of its range; nothing was computed.
+            MemoryError: not enough for what a step keeps between layers.
+        """
+        fields, tables, stops, foretold, widths = (array("i") for _ in range(5))
+        for one in speakers:
+            fields.extend((one.token, one.place, len(tables), one.most))
+            tables.extend(one.blocks)
+            for some, all_ in ((one.stops, stops), (one.foretold, foretold), (one.widths, widths)):
+                fields.extend((len(all_), len(all_) + len(some)))
+                all_.extend(some)
+        stride = max(one.most for one in speakers)
+        tokens, spoken = array("i", bytes(4 * stride * len(speakers))), array("i", bytes(20 * len(speakers)))
+        inputs = [each.buffer_info()[0] for each in (fields, tables, stops, foretold, widths)]
+        counts = [len(speakers), len(tables), len(stops), len(foretold), len(widths)]
+        burst = _Burst(
+            *inputs, *counts, rounds, arrivals, stride, tokens.buffer_info()[0], spoken.buffer_info()[0], 0
+        )
+        _check(self._library.repartee_decoder_burst(self._decoder, ctypes.byref(burst), threads))
+        results = []
+        for number in range(len(speakers)):
+            count, *figures = spoken[5 * number : 5 * number + 5]
+            results.append(Spoken(list(tokens[number * stride : number * stride + count]), *figures))
+        return results, burst.done
 
     def _pack(self, model: Any, tied: bool) -> None:
         layers = model.model.layers

@@ -132,7 +132,7 @@ def test_many_rows_call_all_threads_and_few_those_that_are_set(monkeypatch: pyte
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        core.add(request(0, prompts(1)[0] * 2, max_tokens=3))
+        core.add(request(0, prompts(1)[0] * 2, max_tokens=3, temperature=1.0))
         run(core)
     finally:
         torch.set_num_threads(before)

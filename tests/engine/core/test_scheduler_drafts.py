@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from app.engine.core.ahead import Draft, Fate
 from app.engine.core.batch import Batch
 from app.engine.core.scheduler import ScheduledSequence, StepResult
 from app.engine.core.sequence import Sequence, SequenceStatus
@@ -42,12 +43,14 @@ def whole_answer(sequence: Sequence) -> list[int]:
 class Script:
     """Drafts as the test wants them: so many right tokens, then wrong ones."""
 
+    looking = False
+
     def __init__(self) -> None:
         self.right = self.wrong = 0
         self.verified_as: dict[int, int] = {}
         self.forgotten: list[int] = []
 
-    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, tuple[int, ...]]:
+    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, Draft]:
         drafts = {}
         for sequence in sequences:
             assert sequence.is_decoding
@@ -57,11 +60,11 @@ class Script:
             draft = (*ahead, *[0] * self.wrong)[:room]
             room -= len(draft)
             if draft:
-                drafts[sequence.id] = draft
+                drafts[sequence.id] = Draft(draft, (len(draft),))
         return drafts
 
-    def verified(self, sequence: Sequence, right: int) -> None:
-        self.verified_as[sequence.id] = right
+    def verified(self, sequence: Sequence, fate: Fate) -> None:
+        self.verified_as[sequence.id] = fate.matched
 
     def forget(self, sequence: Sequence) -> None:
         self.forgotten.append(sequence.id)
@@ -74,7 +77,9 @@ def sampled(item: ScheduledSequence) -> StepResult:
         tokens.append(says(tokens))
         if tokens[-1] != foretold:
             break
-    return StepResult(tokens[length:])
+    right = len(tokens) - length - 1
+    fate = Fate(len(item.draft), right, min(right + 1, len(item.draft)), right)
+    return StepResult(tokens[length:], fate=fate if item.draft else None)
 
 
 class Drafting(RuleBasedStateMachine):
@@ -129,7 +134,6 @@ class Drafting(RuleBasedStateMachine):
         self.script.right, self.script.wrong = right, wrong
         scheduled = self.engine.schedule()
         assert sum(item.length for item in scheduled) <= BUDGET
-        assert self.engine.scheduler.drafted == sum(len(item.draft) for item in scheduled)
         batch = Batch.of(scheduled)
         assert len(batch.tokens) == len(batch.positions) == sum(item.length for item in scheduled)
         for item in scheduled:
@@ -146,6 +150,8 @@ class Drafting(RuleBasedStateMachine):
         ]
         outputs = self.engine.scheduler.update(scheduled, results)
         self.engine.scheduler.check_invariants()
+        drafts = [len(item.draft) for item, result in zip(scheduled, results, strict=True) if result.fate]
+        assert self.engine.scheduler.drafted == sum(drafts)
         kept = 0
         for output in outputs:
             self.outputs[output.id].append(output)

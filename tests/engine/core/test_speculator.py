@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from app.engine.core.ahead import Draft, Fate
 from app.engine.core.answer_store import AnswerStore
 from app.engine.core.sequence import Sequence
 from app.engine.core.speculator import LONGEST_DRAFT, Speculator
+from app.engine.core.step_cost import StepCost
 from app.engine.messages import AddRequest, SamplingParams
 
 END = 2
@@ -29,9 +31,7 @@ class Costs:
 
 
 def speculator(answers: AnswerStore = ANSWERS, base: float = 1.0, row: float = 0.01) -> Speculator:
-    made = Speculator(answers, frozenset([END]), max_model_len=500)
-    made.cost = Costs(base, row)  # type: ignore[assignment]
-    return made
+    return Speculator(answers, frozenset([END]), 500, Costs(base, row))  # type: ignore[arg-type]
 
 
 def saying(*tokens: int, number: int = 1, **sampling: Any) -> Sequence:
@@ -43,14 +43,20 @@ def saying(*tokens: int, number: int = 1, **sampling: Any) -> Sequence:
 
 
 def draft(made: Speculator, sequence: Sequence, room: int = 500) -> list[int]:
-    return list(made.drafts([sequence], room).get(sequence.id, ()))
+    """The tokens that one step would compute."""
+    return list(made.drafts([sequence], room).get(sequence.id, Draft()).first)
+
+
+def note(made: Speculator, sequence: Sequence, found: list[int], right: int) -> None:
+    """So many tokens of a draft were right."""
+    made.verified(sequence, Fate(len(found), right, min(right + 1, len(found)), right))
 
 
 def test_a_known_answer_is_drafted_and_followed() -> None:
     made, sequence = speculator(), saying(100, 101)
     first = draft(made, sequence)
     assert first == ANSWER[2 : 2 + len(first)] and len(first) > 4
-    made.verified(sequence, len(first))
+    note(made, sequence, first, len(first))
     sequence.tokens += [*first, ANSWER[2 + len(first)]]
     second = draft(made, sequence)
     assert second == ANSWER[3 + len(first) :][: len(second)] and second
@@ -104,11 +110,11 @@ def test_nothing_is_drafted_under_load() -> None:
 
 
 def test_nothing_is_drafted_before_a_step_was_measured() -> None:
-    made = Speculator(ANSWERS, frozenset([END]), max_model_len=500)
+    cost = StepCost()
+    made = Speculator(ANSWERS, frozenset([END]), 500, cost)
     sequence = saying(100, 101)
     assert draft(made, sequence) == []
-    assert made.measuring
-    made.measured(0, 1.0)
+    cost.measured(1, 0, 1.0)
     assert draft(made, sequence)
 
 
@@ -120,14 +126,13 @@ def misled(made: Speculator, steps: int, number: int = 1) -> list[int]:
         found = draft(made, sequence)
         lengths.append(len(found))
         if found:
-            made.verified(sequence, 0)
+            note(made, sequence, found, 0)
         sequence.tokens += [100, 101] if step % 2 else [20 + step % 7]
     return lengths
 
 
 def test_drafts_that_fail_end_for_longer_and_longer() -> None:
-    made = Speculator(ANSWERS, frozenset([END]), max_model_len=1_000_000)
-    made.cost = Costs(1.0, 0.2)  # type: ignore[assignment]
+    made = Speculator(ANSWERS, frozenset([END]), 1_000_000, Costs(1.0, 0.2))  # type: ignore[arg-type]
     lengths = misled(made, 1200)
     assert sum(lengths[:40]) > 0
     assert sum(lengths) * 0.2 < 0.05 * len(lengths), "it costs more than 5 %"
@@ -143,8 +148,7 @@ def test_what_failed_elsewhere_is_trusted_less() -> None:
 
 
 def test_it_comes_back_when_the_text_is_known_again() -> None:
-    made = Speculator(ANSWERS, frozenset([END]), max_model_len=1_000_000)
-    made.cost = Costs(1.0, 0.05)  # type: ignore[assignment]
+    made = Speculator(ANSWERS, frozenset([END]), 1_000_000, Costs(1.0, 0.05))  # type: ignore[arg-type]
     sequence = saying(*[random.Random(1).randrange(20, 99) for _ in range(40)], max_tokens=100_000)
     for step in range(300):
         draft(made, sequence)
@@ -157,7 +161,7 @@ def test_it_comes_back_when_the_text_is_known_again() -> None:
         while right < len(found) and found[right] == ANSWER[(place + right) % len(ANSWER)]:
             right += 1
         if found:
-            made.verified(sequence, right)
+            note(made, sequence, found, right)
         sequence.tokens += [ANSWER[(place + index) % len(ANSWER)] for index in range(right + 1)]
         place += right + 1
         steps += 1

@@ -1,5 +1,6 @@
 // Random steps of a tiny decoder in every weight format, for the sanitizers: indices, lifetimes, races. Prints how many
-// logits it compared; ends with 1 where a row's logits depend on the steps that it was cut into.
+// logits and tokens it compared; ends with 1 where a row's logits depend on the steps that it was cut into, or a
+// sequence's tokens on the bursts.
 //
 //     random_steps THREADS
 
@@ -7,8 +8,10 @@
 #include <cstdlib>
 #include <random>
 
+#include "burst.h"
 #include "decoder.h"
 
+extern "C" int repartee_decoder_burst(Decoder* decoder, Burst* burst, int threads);
 extern "C" int repartee_decoder_step(Decoder* decoder, const Step* step, float* logits, int threads);
 
 namespace {
@@ -63,6 +66,26 @@ std::vector<float> run(Decoder& decoder, const std::vector<int32_t>& table, long
   return logits;
 }
 
+// So many tokens that the sequence says behind its first, in bursts of so many, the drafts of which begin like `known`.
+std::vector<int32_t> say(Decoder& decoder, const std::vector<int32_t>& table, long first, long count, int32_t most,
+                         const std::vector<int32_t>& known, int threads) {
+  std::vector<int32_t> said(kTokens), widths = {3, 0, 5, 1};
+  for (long done = 0; done < count;) {
+    const int32_t last = done > 0 ? said[done - 1] : int32_t((first - 1) * 7 % kVocabulary);
+    const int32_t room = int32_t(std::min<long>(most, count - done)), known_end = int32_t(known.size());
+    std::vector<int32_t> foretold = known;
+    if (known_end > done + 4) foretold[done + 4] = 5;
+    const Speaker speaker = {last, int32_t(first - 1 + done), 0, room, {0, 0}, {std::min(int32_t(done), known_end), known_end}, {0, 4}};
+    Spoken spoken;
+    Burst burst = {&speaker, table.data(), nullptr, foretold.data(), widths.data(), 1, int64_t(table.size()), 0, known_end,
+                   4, 6, -1, room, said.data() + done, &spoken, 0};
+    if (repartee_decoder_burst(&decoder, &burst, threads) != 0 || spoken.count == 0) std::exit(3);
+    done += spoken.count;
+  }
+  said.resize(count);
+  return said;
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
@@ -86,6 +109,11 @@ int main(int, char** arguments) {
         compared += long(some.size());
         first = last;
       }
+    }
+    const std::vector<int32_t> one_by_one = say(decoder, table, kTokens - 12, 12, 1, {}, threads);
+    for (const int32_t most : {3, 12}) {
+      if (say(decoder, table, kTokens - 12, 12, most, one_by_one, threads) != one_by_one) return 1;
+      compared += long(one_by_one.size());
     }
   }
   std::printf("%ld\n", compared);

@@ -20,8 +20,8 @@ def test_random_steps_under_a_sanitizer(sanitizer: str, tmp_path: Path) -> None:
     extensions = [f"-m{name}" for name in INSTRUCTION_SETS[supported_sets()[0]]]
     flags = ["-std=c++17", "-O1", "-g", "-pthread", "-ffp-contract=off", "-Wno-psabi", *extensions]
     flags += [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", f"-I{SOURCES}"]
-    sources = [str(DRIVER), str(SOURCES / "decoder.cpp")]
+    sources = [str(DRIVER), str(SOURCES / "decoder.cpp"), str(SOURCES / "burst.cpp")]
     subprocess.run([compiler, *flags, *sources, "-o", str(program)], check=True)
     run = subprocess.run([program, "3"], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stderr) == (0, "")
-    assert int(run.stdout) == 3 * 3 * 37 * 77
+    assert int(run.stdout) == 3 * (3 * 37 * 77 + 2 * 12)

@@ -2,7 +2,8 @@
 
 #include "decoder.h"
 
-#include <system_error>
+#include "greedy.h"
+#include "outcome.h"
 
 namespace {
 
@@ -151,13 +152,20 @@ bool Decoder::valid(const Step& step) const {
   return true;
 }
 
-void Decoder::run(const Step& step, float* logits, int threads) {
+void Decoder::choose(const Step& step, int32_t* tokens, int threads) {
+  logits_.reserve(step.wanted_count * shape_.vocabulary);
+  run(step, logits_.data(), tokens, threads);
+}
+
+void Decoder::run(const Step& step, float* logits, int32_t* tokens, int threads) {
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
     Work work = {step, thread, step.count};
     team_->share(work.count, 1, [&](long i) { embed(step.rows[i], i); });
     for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
     run_head(work, logits);
+    if (tokens == nullptr) return;
+    team_->share(work.count, 1, [&](long i) { tokens[i] = greedy_token(logits + i * shape_.vocabulary, shape_.vocabulary); });
   });
 }
 
@@ -346,26 +354,6 @@ float* Decoder::rotate(float* vector, const Buffer<float>& norm, const float* an
   }
   return vector;
 }
-
-namespace {
-
-// What the functions below return; native/decoder.py knows them.
-enum Outcome { kDone, kNoMemory, kOutOfRange, kNoThreads };
-
-// No exception may reach Python.
-template <class Body>
-int outcome(const Body& body) {
-  try {
-    body();
-    return kDone;
-  } catch (const std::bad_alloc&) {
-    return kNoMemory;
-  } catch (const std::system_error&) {
-    return kNoThreads;
-  }
-}
-
-}  // namespace
 
 extern "C" {
 

@@ -64,7 +64,10 @@ class Decoder {
   bool valid(const Step& step) const;
 
   // Write the rows' K and V, and the logits (wanted, vocabulary) of the rows that are wanted.
-  void run(const Step& step, float* logits, int threads);
+  void run(const Step& step, float* logits, int threads) { run(step, logits, nullptr, threads); }
+
+  // The same, but of the logits only the likeliest tokens (wanted,), each -1 where they are not finite.
+  void choose(const Step& step, int32_t* tokens, int threads);
 
   size_t bytes() const;
 
@@ -94,6 +97,7 @@ class Decoder {
     body(head_.weights);
   }
 
+  void run(const Step& step, float* logits, int32_t* tokens, int threads);
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
   void add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const;
@@ -128,7 +132,7 @@ class Decoder {
   long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_;
   std::vector<RowTile> tiles_, wanted_tiles_;  // of the step: all rows, and those whose logits are wanted
   // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
-  Buffer<float> residual_, angles_, qkv_, attended_, gated_;
+  Buffer<float> residual_, angles_, qkv_, attended_, gated_, logits_;
   Buffer<Input> queries_;
   Buffer<uint8_t> prepared_;
   // Of each thread.
