@@ -100,7 +100,7 @@ void Decoder::set_weights(long layer, Part part, const Number* weights) {
   for (Buffer<float>& of_thread : some) of_thread.reserve(kLanes * to.inputs);
   team_->run(team_->most(), [&](int thread) {
     float* floats = some[thread].data();
-    team_->share(vectors, grain(vectors, team_->size()), [&](long i) {
+    team_->share(thread, vectors, grain(vectors, team_->size()), [&](long i) {
       const long count = std::min(kLanes, to.outputs - i * kLanes);
       const Number* from = weights + i * kLanes * to.inputs;
       for (long j = 0; j < count * to.inputs; j++) floats[j] = widened(from[j]);
@@ -161,11 +161,11 @@ void Decoder::run(const Step& step, float* logits, int32_t* tokens, int threads)
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
     Work work = {step, thread, step.count};
-    team_->share(work.count, 1, [&](long i) { embed(step.rows[i], i); });
+    team_->share(thread, work.count, 1, [&](long i) { embed(step.rows[i], i); });
     for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
     run_head(work, logits);
     if (tokens == nullptr) return;
-    team_->share(work.count, 1, [&](long i) { tokens[i] = greedy_token(logits + i * shape_.vocabulary, shape_.vocabulary); });
+    team_->share(thread, work.count, 1, [&](long i) { tokens[i] = greedy_token(logits + i * shape_.vocabulary, shape_.vocabulary); });
   });
 }
 
@@ -179,7 +179,7 @@ void Decoder::run_layer(long number, Work& work) {
           });
   attend(number, work);
   if (number + 1 == shape_.layers && work.count != work.step.wanted_count) {
-    team_->share(1, 1, [&](long) { keep_wanted(work.step); });
+    team_->share(work.thread, 1, 1, [&](long) { keep_wanted(work.step); });
     work.count = work.step.wanted_count;
   }
   add_to_residual(layer.output, work, [&](long row) { return attended_.data() + row * attended_stride_; });
@@ -196,12 +196,17 @@ void Decoder::attend(long number, const Work& work) {
   const long threads = team_->size(), group = shape_.heads / shape_.kv_heads;
   // Of the last layer only the wanted rows go on.
   const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? tiles_ : wanted_tiles_;
-  team_->share(work.count, grain(work.count, threads),
-               [&](long i) { rotate_and_cache(layers_[number], number, rows[i], work.step.tables, i); });
-  team_->share(tiles.size() * shape_.kv_heads, grain(tiles.size(), threads), [&](long task) {
+  const auto rotate = [&](long row, long head) { rotate_and_cache(number, rows[row], work.step.tables, row, head); };
+  if (!apart_) {
+    team_->share(work.thread, work.count, grain(work.count, threads), [&](long row) {
+      for (long head = 0; head < shape_.kv_heads; head++) rotate(row, head);
+    });
+  }
+  team_->share(work.thread, tiles.size() * shape_.kv_heads, grain(tiles.size(), threads), [&](long task) {
     // The longest, which stand last in a prompt, are taken first, so that no thread waits long at the end.
     const RowTile& tile = tiles[tiles.size() - 1 - task / shape_.kv_heads];
     const long head = task % shape_.kv_heads, first = tile.first * attended_stride_ + head * group * shape_.head_dim;
+    for (long row = tile.first; apart_ && row < tile.first + tile.count; row++) rotate(row, head);
     Attention(*cache_, work.step.tables + rows[tile.first].table, number, head, group, windows_[number])
         .attend(rows + tile.first, tile.count, queries_.data() + first, attended_.data() + first, attended_stride_,
                 pages_[work.thread], scores_[work.thread].data());
@@ -220,11 +225,17 @@ void Decoder::run_head(const Work& work, float* logits) {
 template <class Source, class Emit>
 void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
   const Matrix& weights = linear.weights;
-  team_->share(work.count, grain(work.count, team_->size()),
-               [&](long row) { weights.prepare(source(row), prepared_.data(), row, work.count); });
-  team_->share(weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
+  uint8_t* rows = prepared_.data();
+  const auto prepare = [&](long row) { weights.prepare(source(row), rows, row, work.count); };
+  if (work.count >= team_->size()) {
+    team_->share(work.thread, work.count, grain(work.count, team_->size()), prepare);
+  } else {  // each thread by itself, sooner than they would have waited for each other
+    rows = prepared_alone_[work.thread].data();
+    for (long row = 0; row < work.count; row++) prepare(row);
+  }
+  team_->share(work.thread, weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
     const float* bias = linear.bias.data() + panel * kPanel;
-    weights.multiply(panel, prepared_.data(), work.count, [&](long row, const Floats* sums) {
+    weights.multiply(panel, rows, work.count, [&](long row, const Floats* sums) {
       const Floats outputs[kVectors] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
       emit(row, panel, outputs);
     });
@@ -257,16 +268,20 @@ void Decoder::prepare(const Step& step, int threads) {
   long longest = 0;
   for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
   normed_.resize(threads);
+  prepared_alone_.resize(threads);
   scores_.resize(threads);
   pages_.resize(threads);
   for (Buffer<float>& normed : normed_) normed.reserve(hidden_stride_);
-  for (Buffer<float>& scores : scores_) {
-    scores.reserve(Attention::scratch(*cache_, longest));
-  }
+  for (Buffer<float>& scores : scores_) scores.reserve(Attention::scratch(*cache_, longest));
+  for (Buffer<uint8_t>& prepared : prepared_alone_) prepared.reserve(size_t(threads) * bytes);
   tiles_.clear();
   for (long i = 0; i < step.count; i++) add_to_tiles(step.rows, i, tiles_);
   wanted_tiles_.clear();
   for (long i = 0; i < step.wanted_count; i++) add_to_tiles(step.rows, step.wanted[i], wanted_tiles_);
+  apart_ = step.wanted_count == step.count;
+  for (size_t i = 1; i < tiles_.size(); i++) {
+    apart_ &= step.rows[tiles_[i].first].table > step.rows[tiles_[i - 1].first].table;
+  }
 }
 
 // Row `number` joins the last tile if it goes on where that ends, or begins a new one.
@@ -320,23 +335,22 @@ void Decoder::keep_wanted(const Step& step) {
   }
 }
 
-// Queries and keys turned to the row's position; queries to where attention reads them, keys and values to the cache.
-void Decoder::rotate_and_cache(const Layer& layer, long number, const Row& row, const int32_t* tables, long index) {
-  const long dim = shape_.head_dim;
+// One KV head's queries and key turned to the row's position: queries to where attention reads them, key and value to the
+// cache.
+void Decoder::rotate_and_cache(long number, const Row& row, const int32_t* tables, long index, long head) {
+  const Layer& layer = layers_[number];
+  const long dim = shape_.head_dim, group = shape_.heads / shape_.kv_heads;
   const float* angles = angles_.data() + index * dim;
   float* qkv = qkv_.data() + index * qkv_stride_;
   Input* queries = queries_.data() + index * attended_stride_;
   const float scale = 1.0f / std::sqrt(float(dim));
-  for (long head = 0; head < shape_.heads; head++) {
-    float* query = rotate(qkv + head * dim, layer.query_norm, angles, scale);
-    for (long i = 0; i < dim; i += kLanes) put(queries + head * dim + i, load(query + i));
+  for (long of_query = head * group; of_query < (head + 1) * group; of_query++) {
+    const float* query = rotate(qkv + of_query * dim, layer.query_norm, angles, scale);
+    for (long i = 0; i < dim; i += kLanes) put(queries + of_query * dim + i, load(query + i));
   }
   float* keys = qkv + shape_.heads * dim;
-  for (long head = 0; head < shape_.kv_heads; head++) {
-    const float* key = rotate(keys + head * dim, layer.key_norm, angles, 1.0f);
-    const float* value = keys + (shape_.kv_heads + head) * dim;
-    cache_->write(number, tables + row.table, row.index, head, key, value);
-  }
+  const float* key = rotate(keys + head * dim, layer.key_norm, angles, 1.0f);
+  cache_->write(number, tables + row.table, row.index, head, key, keys + (shape_.kv_heads + head) * dim);
 }
 
 // Normalize one head's vector where the model does, turn it by rotary position embedding (Su et al. 2021; halves are

@@ -112,7 +112,7 @@ class Decoder {
 
   void embed(const Row& row, long number);
   const float* normalize(long number, const Buffer<float>& weights, int thread);
-  void rotate_and_cache(const Layer& layer, long number, const Row& row, const int32_t* tables, long index);
+  void rotate_and_cache(long number, const Row& row, const int32_t* tables, long index, long head);
   float* rotate(float* vector, const Buffer<float>& norm, const float* angles, float scale) const;
   void keep_wanted(const Step& step);
 
@@ -131,11 +131,13 @@ class Decoder {
 
   long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_;
   std::vector<RowTile> tiles_, wanted_tiles_;  // of the step: all rows, and those whose logits are wanted
+  bool apart_ = false;  // whether each tile is all that the step has of its sequence, and all rows are wanted
   // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
   Buffer<float> residual_, angles_, qkv_, attended_, gated_, logits_;
   Buffer<Input> queries_;
   Buffer<uint8_t> prepared_;
   // Of each thread.
   std::vector<Buffer<float>> normed_, scores_;
+  std::vector<Buffer<uint8_t>> prepared_alone_;
   std::vector<std::vector<Attention::Page>> pages_;
 };
