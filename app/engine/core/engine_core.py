@@ -47,6 +47,7 @@ class EngineCore:
         self._eos = sorted(loaded.eos_token_ids)
         self._arrivals = arrivals
         self._cost = StepCost()
+        self._last_end = 0.0
         # Elsewhere the shape of a batch changes roundings, and with a draft the answer could be another.
         native = isinstance(self._runner, NativeRunner)
         speculation = None
@@ -89,7 +90,12 @@ class EngineCore:
         outputs = self.scheduler.update(scheduled, results)
         stats = self._stats(scheduled, results, started, after_forward - before_forward)
         if scheduled and stats.phase == "decode":
-            self._cost.measured(len(scheduled), stats.drafted / self._rounds, stats.seconds / self._rounds)
+            self._cost.measured(
+                len(scheduled), stats.drafted / self._rounds, stats.forward_seconds / self._rounds
+            )
+            if self._last_end:
+                self._cost.called(len(scheduled), time.monotonic() - self._last_end - stats.forward_seconds)
+        self._last_end = time.monotonic() if self.has_work else 0.0
         return StepOutputs(outputs, stats)
 
     def check_invariants(self) -> None:

@@ -59,17 +59,13 @@ class StepResult:
 class Speculation(Protocol):
     """What the scheduler needs of a Speculator."""
 
-    looking: bool
-    """Whether a draft may come up with the next tokens of the sequences that were asked for last."""
-
-    def drafts(self, sequences: list[Sequence], room: int) -> Mapping[int, Draft]: ...
+    def drafts(self, sequences: list[Sequence], room: int, rounds: int) -> Mapping[int, Draft]: ...
+    def look_again(self, sequences: int, rounds: int) -> int: ...
     def verified(self, sequence: Sequence, fate: Fate) -> None: ...
     def forget(self, sequence: Sequence) -> None: ...
 
 
 _NO_DRAFT = Draft()
-_LOOK_AGAIN = 4
-"""Rounds of a burst after which a sequence that may begin to repeat something is looked at again."""
 
 
 def _order(sequence: Sequence) -> tuple[int, float, float, int]:
@@ -239,14 +235,15 @@ class Scheduler:
 
     def _look_ahead(self, scheduled: list[ScheduledSequence]) -> None:
         """Let sequences say more than one token, within the budget and the blocks that nobody holds."""
-        drafts: Mapping[int, Draft] = {}
-        if self.speculation:
-            room = self._max_batch_tokens - len(scheduled)
-            drafts = self.speculation.drafts([item.sequence for item in scheduled], room)
+        rounds, drafts = 0, dict[int, Draft]()
         if self._rounds and all(item.sequence.says_likeliest for item in scheduled):
             rounds = self._rounds(len(scheduled))
-            if self.speculation and self.speculation.looking and not drafts:
-                rounds = min(rounds, _LOOK_AGAIN)
+        if self.speculation:
+            room = self._max_batch_tokens - len(scheduled)
+            drafts.update(self.speculation.drafts([item.sequence for item in scheduled], room, rounds or 1))
+            if not drafts:
+                rounds = self.speculation.look_again(len(scheduled), rounds)
+        if rounds:
             for index, item in enumerate(scheduled):
                 scheduled[index] = self._with_burst(item, rounds, drafts.get(item.sequence.id, _NO_DRAFT))
         elif drafts:

@@ -16,6 +16,8 @@ LONGEST_DRAFT = 16
 _LONGEST_CHAIN = 48
 _LEAST_REACHED = 0.25
 """A draft goes on into later steps of a burst while it is so likely that they come to it."""
+_LOOKING = 0.05
+"""Share of the time that looking for drafts may cost where none are found."""
 _MARGIN = 1.1
 """A row is worth its cost when it saves so many times as much: what is measured and foretold is never exact."""
 _TRIAL_STEPS = 16
@@ -73,10 +75,18 @@ class _Position:
 
 @dataclass(slots=True)
 class _Step:
-    """A step to which rows are added: seconds of it without them and of each row, tokens that are likely kept, rows."""
+    """A step to which rows are added.
+
+    Attributes:
+        base, row, around: seconds of a round without them, of each of them, and of what is around the rounds.
+        sequences: that share these.
+        kept: tokens that are likely kept.
+    """
 
     base: float
     row: float
+    around: float
+    sequences: int
     kept: float
     rows: int = 0
 
@@ -107,8 +117,8 @@ class Speculator:
     def __init__(
         self, answers: AnswerStore, ends: frozenset[int], max_model_len: int, cost: StepCost
     ) -> None:
-        self.looking = False
         self.cost = cost
+        self._looking = False
         self._answers = answers
         self._ends = ends
         self._max_model_len = max_model_len
@@ -116,21 +126,23 @@ class Speculator:
         self._records = {source: _Record() for source in _SOURCES}
         self._token_seconds = self._row_seconds = 0.0
 
-    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, Draft]:
+    def drafts(self, sequences: list[Sequence], room: int, rounds: int) -> dict[int, Draft]:
         """Drafts for those of a decode step's sequences, by their number, for which they are worth their cost.
 
         Args:
             room: most tokens of all drafts' first widths together.
+            rounds: of the step without drafts.
         """
-        self.looking = False
+        self._looking = False
         cost = self.cost.of(len(sequences))
         if cost is None or _MARGIN * cost[1] * len(sequences) >= cost[0]:
             return {}
         active = [(sequence, position) for sequence in sequences if (position := self._awake(sequence))]
-        self.looking = bool(active)
+        self._looking = bool(active)
         base, row = cost
-        self._token_seconds, self._row_seconds = base / len(sequences), row
-        step = _Step(base, row, float(len(sequences)))
+        around = self.cost.around(len(sequences))
+        self._token_seconds, self._row_seconds = (base + around / rounds) / len(sequences), row
+        step = _Step(base, row, around, len(sequences), float(len(sequences)))
         drafts = dict[int, Draft]()
         for sequence, position in active:
             started = time.perf_counter()
@@ -147,6 +159,7 @@ class Speculator:
         if trust <= 0.0:
             return None
         tokens, widths, width, likelihood, reached = list[int](), list[int](), 0, 1.0, 1.0
+        begun, said, seconds = 1.0, 1.0, (step.around + step.base) / step.sequences
         for token, confidence in self._tokens(sequence, position, tokens):
             chance = min(confidence * trust, 0.99)
             pays = width < min(LONGEST_DRAFT, room) and step.pays(likelihood * chance)
@@ -160,16 +173,29 @@ class Speculator:
             if pays:
                 likelihood *= chance
                 width += 1
+                seconds += step.row * begun
                 if not widths:
                     step.add(likelihood)
             else:  # it comes from the step itself, and the next step's rows begin behind it
                 widths.append(width)
-                width, likelihood = 0, 1.0
+                width, likelihood, begun = 0, 1.0, reached
+                seconds += reached * step.base / step.sequences
+            said += reached
             if len(tokens) == most or token in self._ends:
                 break
         if width:
             widths.append(width)
-        return Draft(tuple(tokens), tuple(widths)) if widths else None
+        # Rows may pay for themselves in a step that does not pay for being called.
+        pays = said * self._token_seconds > seconds
+        return Draft(tuple(tokens), tuple(widths)) if widths and pays else None
+
+    def look_again(self, sequences: int, rounds: int) -> int:
+        """Of the rounds that a step without drafts may have, how many until it is looked for drafts again."""
+        cost = self.cost.of(sequences)
+        if not rounds or not self._looking or cost is None:
+            return rounds
+        around = self.cost.around(sequences)
+        return min(rounds, 1 + int(around / (_LOOKING * cost[0] + around / rounds)))
 
     def _awake(self, sequence: Sequence) -> _Position | None:
         """Count a step of the sequence; its position, unless this is a step in which nothing is looked up."""

@@ -39,19 +39,29 @@ class _Line:
 
 
 class StepCost:
-    """Seconds of decode steps as `base + row * (added rows)`, for each number of sequences apart.
+    """Seconds of decode steps as `base + row * (added rows)`, for each number of sequences apart; and what is around.
 
     Apart, because a sequence costs more than a row: its own K and V are read, and it is scheduled and answered.
     """
 
     def __init__(self) -> None:
         self._lines: dict[int, _Line] = {}
+        self._around: dict[int, float] = {}
 
     def measured(self, sequences: int, rows: float, seconds: float) -> None:
-        """A decode step of so many sequences took so long, with `rows` rows more than sequences."""
+        """A round of so many sequences took so long, with `rows` rows more than sequences."""
         self._lines.setdefault(sequences, _Line()).add(rows, seconds, sequences)
 
+    def called(self, sequences: int, seconds: float) -> None:
+        """From one step of so many sequences to the next so long was spent on other than the model."""
+        before = self._around.get(sequences, seconds)
+        self._around[sequences] = 0.9 * before + 0.1 * min(seconds, _OUTLIER * before)
+
+    def around(self, sequences: int) -> float:
+        """Seconds that a step of so many sequences takes beside its rounds, however many those are."""
+        return self._around.get(sequences, 0.0)
+
     def of(self, sequences: int) -> tuple[float, float] | None:
-        """(base, row) of a step of so many sequences; None before the first was measured."""
+        """(base, row) of a round of so many sequences; None before the first was measured."""
         line = self._lines.get(sequences)
         return (line.base, line.row) if line is not None else None

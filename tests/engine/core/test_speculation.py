@@ -37,14 +37,15 @@ SAMPLINGS: list[dict[str, Any]] = [
 class Foretelling:
     """Drafts out of what the sequences will say, with an error here and there."""
 
-    looking = False
-
     def __init__(self, answers: dict[int, list[int]], errors: float) -> None:
         self._answers = answers
         self._errors = errors
         self._chooser = random.Random(1)
 
-    def drafts(self, sequences: list[Sequence], room: int) -> dict[int, Draft]:
+    def look_again(self, sequences: int, rounds: int) -> int:
+        return rounds
+
+    def drafts(self, sequences: list[Sequence], room: int, rounds: int) -> dict[int, Draft]:
         drafts = {}
         for sequence in sequences:
             ahead = self._answers[sequence.id][sequence.num_generated :][: self._chooser.randrange(8)]
@@ -140,7 +141,7 @@ def test_bit_equal_with_what_the_service_drafts() -> None:
     said = [token for many in expected.values() for output in many for token in output.tokens]
     core = core_of("llama", AnswerStore(said))
     assert isinstance(core.scheduler.speculation, Speculator)
-    core.scheduler.speculation.cost = FreeRows()
+    core.scheduler.speculation.cost = FreeRows()  # type: ignore[assignment]
     outputs, counts = run(core, requests(repeats=2))
     assert numbers(outputs) == numbers(expected)
     assert ends(outputs) == ends(expected)
@@ -153,7 +154,11 @@ class FreeRows:
     def of(self, sequences: int) -> tuple[float, float]:
         return 1.0, 0.0
 
-    def measured(self, sequences: int, rows: int, seconds: float) -> None: ...
+    def around(self, sequences: int) -> float:
+        return 0.0
+
+    def measured(self, sequences: int, rows: float, seconds: float) -> None: ...
+    def called(self, sequences: int, seconds: float) -> None: ...
 
 
 def test_an_answer_takes_fewer_steps() -> None:

@@ -20,13 +20,15 @@ class Speech {
   }
 
   bool ended() const { return ended_; }
-  // Whether something was foretold and nothing more is.
+  // Whether something is foretold, and whether that came to its end in the last step.
+  bool foretold() const { return !speaker_.foretold.empty(); }
   bool went_off() const { return went_off_; }
   // Whether it must have another step: it has said nothing, and nobody knows why.
   bool owes() const { return !ended_ && spoken_.count == 0; }
 
   // Its rows of the next step: the last token, and behind it what it will probably say.
   void add_rows(std::vector<Row>& rows) {
+    went_off_ = false;
     width_ = speaker_.widths.empty() ? 0 : burst_.widths[speaker_.widths.begin++];
     width_ = std::min({width_, speaker_.foretold.end - speaker_.foretold.begin, speaker_.most - spoken_.count - 1});
     const int32_t* foretold = burst_.foretold + speaker_.foretold.begin;
@@ -112,6 +114,7 @@ void run(Decoder& decoder, Burst& burst, int threads) {
   std::vector<Row> rows;
   std::vector<int32_t> all, likeliest;
   burst.done = 0;
+  long went_off = 0;
   for (bool news = false, owing = false; !speaking.empty() && (owing || (burst.done < burst.rounds && !news)); burst.done++) {
     rows.clear();
     owing = false;
@@ -122,12 +125,14 @@ void run(Decoder& decoder, Burst& burst, int threads) {
     const int64_t count = rows.size();
     decoder.choose({rows.data(), burst.tables, all.data(), count, burst.table_count, count}, likeliest.data(), threads);
     const int32_t* next = likeliest.data();
+    long foretold = 0;
     for (Speech* speech : speaking) {
       next += speech->take(next);
-      news |= speech->went_off();
+      went_off += speech->went_off();
+      foretold += speech->foretold();
       owing |= speech->owes();
     }
-    news |= readable(burst.arrivals);
+    news = went_off > foretold || readable(burst.arrivals);
     speaking.erase(std::remove_if(speaking.begin(), speaking.end(), [](Speech* one) { return one->ended(); }), speaking.end());
   }
 }
