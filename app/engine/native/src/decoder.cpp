@@ -9,6 +9,8 @@ namespace {
 // Tasks taken at a time: enough of them that threads rarely meet, and enough rounds that none waits long at the end.
 long grain(long count, int threads) { return std::max(1L, count / (threads * 8L)); }
 
+constexpr long kLeastAlone = 16;  // rows of a thread that fill its tiles
+
 Buffer<float> copy(const float* from, long count) {
   Buffer<float> to(padded(count));
   std::copy(from, from + count, to.data());
@@ -154,8 +156,10 @@ bool Decoder::valid(const Step& step) const {
 void Decoder::run(const Step& step, float* logits, int threads) {
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
-    Work work = {step, thread, step.count};
-    team_->share(work.count, 1, [&](long i) { embed(step.rows[i], i); });
+    const bool alone = slices_.size() > 1;
+    const Slice& slice = slices_[alone ? thread : 0];
+    Work work = {step, slice, thread, alone, slice.count};
+    share(work, work.count, [&](long i) { embed(step.rows[slice.first + i], slice.first + i); });
     for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
     run_head(work, logits);
   });
@@ -170,9 +174,9 @@ void Decoder::run_layer(long number, Work& work) {
             store(to + kLanes, outputs[1]);
           });
   attend(number, work);
-  if (number + 1 == shape_.layers && work.count != work.step.wanted_count) {
-    team_->share(1, 1, [&](long) { keep_wanted(work.step); });
-    work.count = work.step.wanted_count;
+  if (number + 1 == shape_.layers && work.count != work.slice.wanted_count) {
+    share(work, 1, [&](long) { keep_wanted(work); });
+    work.count = work.slice.wanted_count;
   }
   add_to_residual(layer.output, work, [&](long row) { return attended_.data() + row * attended_stride_; });
   project(layer.gate_up, work, [&](long row) { return normalize(row, layer.middle_norm, work.thread); },
@@ -185,18 +189,23 @@ void Decoder::run_layer(long number, Work& work) {
 
 void Decoder::attend(long number, const Work& work) {
   const Row* rows = work.step.rows;
-  const long threads = team_->size(), group = shape_.heads / shape_.kv_heads;
+  const long group = shape_.heads / shape_.kv_heads;
+  share(work, work.slice.pages.size(), [&](long task) {
+    const RowTile& page = work.slice.pages[task];
+    for (long i = page.first; i < page.first + page.count; i++) {
+      rotate_and_cache(layers_[number], number, rows[i], work.step.tables, i);
+    }
+  });
+  if (work.alone) team_->barrier();  // what other threads' rows wrote is seen by this one's
   // Of the last layer only the wanted rows go on.
-  const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? tiles_ : wanted_tiles_;
-  team_->share(work.count, grain(work.count, threads),
-               [&](long i) { rotate_and_cache(layers_[number], number, rows[i], work.step.tables, i); });
-  team_->share(tiles.size() * shape_.kv_heads, grain(tiles.size(), threads), [&](long task) {
+  const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? work.slice.tiles : work.slice.wanted_tiles;
+  share(work, tiles.size() * shape_.kv_heads, [&](long task) {
     // The longest, which stand last in a prompt, are taken first, so that no thread waits long at the end.
     const RowTile& tile = tiles[tiles.size() - 1 - task / shape_.kv_heads];
     const long head = task % shape_.kv_heads, first = tile.first * attended_stride_ + head * group * shape_.head_dim;
     Attention(*cache_, work.step.tables + rows[tile.first].table, number, head, group, windows_[number])
         .attend(rows + tile.first, tile.count, queries_.data() + first, attended_.data() + first, attended_stride_,
-                pages_[work.thread], scores_[work.thread].data());
+                scratch_[work.thread].pages, scratch_[work.thread].scores.data());
   });
 }
 
@@ -204,7 +213,8 @@ void Decoder::run_head(const Work& work, float* logits) {
   if (work.count == 0) return;
   project(head_, work, [&](long row) { return normalize(row, final_norm_, work.thread); },
           [&](long row, long panel, const Floats* outputs) {
-            store_outputs(logits + row * shape_.vocabulary, panel * kPanel, shape_.vocabulary, outputs);
+            const long wanted = work.slice.first_wanted + row - work.slice.first;
+            store_outputs(logits + wanted * shape_.vocabulary, panel * kPanel, shape_.vocabulary, outputs);
           });
 }
 
@@ -212,15 +222,25 @@ void Decoder::run_head(const Work& work, float* logits) {
 template <class Source, class Emit>
 void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
   const Matrix& weights = linear.weights;
-  team_->share(work.count, grain(work.count, team_->size()),
-               [&](long row) { weights.prepare(source(row), prepared_.data(), row, work.count); });
-  team_->share(weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
+  const long first = work.slice.first;
+  uint8_t* prepared = prepared_.data() + first * prepared_stride_;
+  share(work, weights.tiles(work.count), [&](long tile) {
+    weights.prepare([&](long row) { return source(first + row); }, prepared, tile, work.count);
+  });
+  share(work, weights.panels(), [&](long panel) {
     const float* bias = linear.bias.data() + panel * kPanel;
-    weights.multiply(panel, prepared_.data(), work.count, [&](long row, const Floats* sums) {
+    weights.multiply(panel, prepared, work.count, [&](long row, const Floats* sums) {
       const Floats outputs[kVectors] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
-      emit(row, panel, outputs);
+      emit(first + row, panel, outputs);
     });
   });
+}
+
+// A loop over something of a slice's rows, shared by the threads that compute them.
+template <class Body>
+void Decoder::share(const Work& work, long count, const Body& body) {
+  if (!work.alone) return team_->share(count, grain(count, team_->size()), body);
+  for (long i = 0; i < count; i++) body(i);
 }
 
 template <class Source>
@@ -235,9 +255,9 @@ void Decoder::add_to_residual(const Linear& linear, const Work& work, const Sour
 void Decoder::prepare(const Step& step, int threads) {
   if (team_->most() < threads) team_.reset(new Team(threads));
   const size_t count = step.count;
-  long bytes = head_.weights.row_bytes();
+  prepared_stride_ = head_.weights.row_bytes();
   for (const Linear* linear : {&layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
-    bytes = std::max(bytes, linear->weights.row_bytes());
+    prepared_stride_ = std::max(prepared_stride_, linear->weights.row_bytes());
   }
   residual_.reserve(count * hidden_stride_);
   angles_.reserve(count * shape_.head_dim);
@@ -245,20 +265,57 @@ void Decoder::prepare(const Step& step, int threads) {
   queries_.reserve(count * attended_stride_);
   attended_.reserve(count * attended_stride_);
   gated_.reserve(count * gated_stride_);
-  prepared_.reserve(count * bytes);
+  prepared_.reserve(count * prepared_stride_);
   long longest = 0;
   for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
-  normed_.resize(threads);
-  scores_.resize(threads);
-  pages_.resize(threads);
-  for (Buffer<float>& normed : normed_) normed.reserve(hidden_stride_);
-  for (Buffer<float>& scores : scores_) {
-    scores.reserve(Attention::scratch(*cache_, longest));
+  if (scratch_.size() < size_t(threads)) scratch_.resize(threads);
+  for (Scratch& scratch : scratch_) {
+    scratch.normed.reserve(hidden_stride_);
+    scratch.scores.reserve(Attention::scratch(*cache_, longest));
   }
-  tiles_.clear();
-  for (long i = 0; i < step.count; i++) add_to_tiles(step.rows, i, tiles_);
-  wanted_tiles_.clear();
-  for (long i = 0; i < step.wanted_count; i++) add_to_tiles(step.rows, step.wanted[i], wanted_tiles_);
+  divide(step, threads);
+}
+
+// One slice for all threads or one for each, whichever moves fewer bytes: threads that share rows write and read each
+// other's numbers after every loop, threads with rows of their own each read all weights.
+void Decoder::divide(const Step& step, int threads) {
+  const long numbers = qkv_stride_ + attended_stride_ + gated_stride_ + 2 * hidden_stride_;
+  const Layer& layer = layers_[0];
+  long weights = 0;
+  for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights += linear->weights.bytes();
+  const long moved = 2 * step.count * numbers * long(sizeof(float));
+  const bool alone = moved >= weights && step.count >= kLeastAlone * threads;
+  const long count = alone ? threads : 1;
+  slices_.resize(count);
+  for (long number = 0, row = 0, wanted = 0; number < count; number++) {
+    Slice& slice = slices_[number];
+    slice.first = row;
+    slice.first_wanted = wanted;
+    slice.pages.clear();
+    slice.tiles.clear();
+    slice.wanted_tiles.clear();
+    for (const long last = step.count * (number + 1) / count; row < last; row++) {
+      add_to_pages(step.rows, row, slice.pages);
+      add_to_tiles(step.rows, row, slice.tiles);
+      if (wanted < step.wanted_count && step.wanted[wanted] == row) {
+        add_to_tiles(step.rows, row, slice.wanted_tiles);
+        wanted++;
+      }
+    }
+    slice.count = row - slice.first;
+    slice.wanted_count = wanted - slice.first_wanted;
+  }
+}
+
+// Row `number` joins the last ones if it lies in their page.
+void Decoder::add_to_pages(const Row* rows, long number, std::vector<RowTile>& pages) const {
+  const long tokens = cache_->page_tokens();
+  const auto together = [&](const Row& a, const Row& b) { return a.table == b.table && a.index / tokens == b.index / tokens; };
+  if (!pages.empty() && together(rows[number - 1], rows[number])) {
+    pages.back().count++;
+  } else {
+    pages.push_back({number, 1});
+  }
 }
 
 // Row `number` joins the last tile if it goes on where that ends, or begins a new one.
@@ -297,18 +354,18 @@ void Decoder::embed(const Row& row, long number) {
 // The norm of a row's residual, whose padding is zero and stays so.
 const float* Decoder::normalize(long number, const Buffer<float>& weights, int thread) {
   const float* from = residual_.data() + number * hidden_stride_;
-  float* to = normed_[thread].data();
+  float* to = scratch_[thread].normed.data();
   const Floats factor = norm_factor(from, hidden_stride_, shape_.hidden, shape_.norm_epsilon);
   for (long i = 0; i < hidden_stride_; i += kLanes) store(to + i, load(from + i) * factor * load(weights.data() + i));
   return to;
 }
 
 // After the last layer's K and V are written only the wanted rows have anything left to do: they become the first ones.
-void Decoder::keep_wanted(const Step& step) {
-  for (long i = 0; i < step.wanted_count; i++) {
-    const long from = step.wanted[i];
-    std::copy_n(residual_.data() + from * hidden_stride_, hidden_stride_, residual_.data() + i * hidden_stride_);
-    std::copy_n(attended_.data() + from * attended_stride_, attended_stride_, attended_.data() + i * attended_stride_);
+void Decoder::keep_wanted(const Work& work) {
+  for (long i = 0; i < work.slice.wanted_count; i++) {
+    const long from = work.step.wanted[work.slice.first_wanted + i], to = work.slice.first + i;
+    std::copy_n(residual_.data() + from * hidden_stride_, hidden_stride_, residual_.data() + to * hidden_stride_);
+    std::copy_n(attended_.data() + from * attended_stride_, attended_stride_, attended_.data() + to * attended_stride_);
   }
 }
 

@@ -79,11 +79,27 @@ class Decoder {
     long vector(long number) const { return first + number * step; }
   };
 
+  // Rows of a step that the same threads compute, one after another.
+  struct Slice {
+    long first, count;                 // of the step's rows
+    long first_wanted, wanted_count;   // of those whose logits are wanted
+    std::vector<RowTile> pages;        // rows whose keys and values lie in one page, between each other
+    std::vector<RowTile> tiles, wanted_tiles;  // for attention: all rows, and the wanted ones
+  };
+
+  // What one thread writes while it computes; no two threads' lie in one line of the processor's cache.
+  struct alignas(64) Scratch {
+    Buffer<float> normed, scores;
+    std::vector<Attention::Page> pages;
+  };
+
   // What one thread of the team has of a step.
   struct Work {
     const Step& step;
+    const Slice& slice;
     int thread;
-    long count;  // rows that are still computed
+    bool alone;  // whether no other thread computes this slice
+    long count;  // rows that are still computed; they lie from the slice's first row on
   };
 
   template <class Body>
@@ -96,7 +112,11 @@ class Decoder {
 
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
+  void divide(const Step& step, int threads);
+  void add_to_pages(const Row* rows, long number, std::vector<RowTile>& pages) const;
   void add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const;
+  template <class Body>
+  void share(const Work& work, long count, const Body& body);
   void run_layer(long number, Work& work);
   void attend(long number, const Work& work);
   void run_head(const Work& work, float* logits);
@@ -110,7 +130,7 @@ class Decoder {
   const float* normalize(long number, const Buffer<float>& weights, int thread);
   void rotate_and_cache(const Layer& layer, long number, const Row& row, const int32_t* tables, long index);
   float* rotate(float* vector, const Buffer<float>& norm, const float* angles, float scale) const;
-  void keep_wanted(const Step& step);
+  void keep_wanted(const Work& work);
 
   Shape shape_;
   std::vector<float> inverse_frequencies_;
@@ -125,13 +145,11 @@ class Decoder {
   long blocks_ = 0, block_size_ = 1;
   std::unique_ptr<Team> team_;
 
-  long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_;
-  std::vector<RowTile> tiles_, wanted_tiles_;  // of the step: all rows, and those whose logits are wanted
+  long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_, prepared_stride_ = 0;
+  std::vector<Slice> slices_;  // of the step
   // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
   Buffer<float> residual_, angles_, qkv_, attended_, gated_;
   Buffer<Input> queries_;
   Buffer<uint8_t> prepared_;
-  // Of each thread.
-  std::vector<Buffer<float>> normed_, scores_;
-  std::vector<std::vector<Attention::Page>> pages_;
+  std::vector<Scratch> scratch_;  // of each thread
 };

@@ -64,14 +64,7 @@ class Team {
     barrier();
   }
 
- private:
-  static constexpr int kSpins = 1000;
-
-  void end() {
-    wake(most_, nullptr);
-    for (std::thread& worker : workers_) worker.join();
-  }
-
+  // Within `run`: wait until every thread is here.
   void barrier() {
     const int size = size_;  // once it has arrived, a thread may be late for the next call, which has its own size
     if (size == 1) return;
@@ -89,6 +82,14 @@ class Team {
         sched_yield();
       }
     }
+  }
+
+ private:
+  static constexpr int kSpins = 1000;
+
+  void end() {
+    wake(most_, nullptr);
+    for (std::thread& worker : workers_) worker.join();
   }
 
   void wake(int size, const std::function<void(int)>* part) {
