@@ -156,13 +156,20 @@ bool Decoder::valid(const Step& step) const {
 void Decoder::run(const Step& step, float* logits, int threads) {
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
-    const bool alone = slices_.size() > 1;
-    const Slice& slice = slices_[alone ? thread : 0];
-    Work work = {step, slice, thread, alone, slice.count};
-    share(work, work.count, [&](long i) { embed(step.rows[slice.first + i], slice.first + i); });
-    for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
-    run_head(work, logits);
+    if (division_ == Division::kSequences) {
+      team_->share(slices_.size(), 1, [&](long i) { run_slice({step, slices_[i], thread, slices_[i].count}, logits); });
+    } else {
+      const Slice& slice = slices_[division_ == Division::kRows ? thread : 0];
+      run_slice({step, slice, thread, slice.count}, logits);
+    }
   });
+}
+
+void Decoder::run_slice(Work work, float* logits) {
+  const long first = work.slice.first;
+  share(work, work.count, [&](long i) { embed(work.step.rows[first + i], first + i); });
+  for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
+  run_head(work, logits);
 }
 
 void Decoder::run_layer(long number, Work& work) {
@@ -196,7 +203,7 @@ void Decoder::attend(long number, const Work& work) {
       rotate_and_cache(layers_[number], number, rows[i], work.step.tables, i);
     }
   });
-  if (work.alone) team_->barrier();  // what other threads' rows wrote is seen by this one's
+  if (division_ == Division::kRows) team_->barrier();  // this thread's rows see what the others wrote
   // Of the last layer only the wanted rows go on.
   const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? work.slice.tiles : work.slice.wanted_tiles;
   share(work, tiles.size() * shape_.kv_heads, [&](long task) {
@@ -236,10 +243,10 @@ void Decoder::project(const Linear& linear, const Work& work, const Source& sour
   });
 }
 
-// A loop over something of a slice's rows, shared by the threads that compute them.
+// A loop over something of a slice, by the threads that compute it.
 template <class Body>
 void Decoder::share(const Work& work, long count, const Body& body) {
-  if (!work.alone) return team_->share(count, grain(count, team_->size()), body);
+  if (division_ == Division::kLoops) return team_->share(count, grain(count, team_->size()), body);
   for (long i = 0; i < count; i++) body(i);
 }
 
@@ -276,35 +283,52 @@ void Decoder::prepare(const Step& step, int threads) {
   divide(step, threads);
 }
 
-// One slice for all threads or one for each, whichever moves fewer bytes: threads that share rows write and read each
-// other's numbers after every loop, threads with rows of their own each read all weights.
+// Whichever moves fewer bytes: threads that share loops write and read each other's numbers after every one, threads with
+// rows of their own each read all weights. Sequences need nothing of each other, so slices of whole ones are best, if there
+// are enough of them and none is too long: a thread that is held up then holds up no other.
 void Decoder::divide(const Step& step, int threads) {
   const long numbers = qkv_stride_ + attended_stride_ + gated_stride_ + 2 * hidden_stride_;
   const Layer& layer = layers_[0];
   long weights = 0;
   for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights += linear->weights.bytes();
-  const long moved = 2 * step.count * numbers * long(sizeof(float));
-  const bool alone = moved >= weights && step.count >= kLeastAlone * threads;
-  const long count = alone ? threads : 1;
-  slices_.resize(count);
-  for (long number = 0, row = 0, wanted = 0; number < count; number++) {
-    Slice& slice = slices_[number];
-    slice.first = row;
-    slice.first_wanted = wanted;
-    slice.pages.clear();
-    slice.tiles.clear();
-    slice.wanted_tiles.clear();
-    for (const long last = step.count * (number + 1) / count; row < last; row++) {
-      add_to_pages(step.rows, row, slice.pages);
-      add_to_tiles(step.rows, row, slice.tiles);
-      if (wanted < step.wanted_count && step.wanted[wanted] == row) {
-        add_to_tiles(step.rows, row, slice.wanted_tiles);
-        wanted++;
-      }
-    }
-    slice.count = row - slice.first;
-    slice.wanted_count = wanted - slice.first_wanted;
+  const long worth = weights / (2 * numbers * long(sizeof(float)));  // rows
+  slices_.clear();
+  division_ = Division::kLoops;
+  if (step.count < std::max(worth, threads * kLeastAlone)) return add_slice(step, step.count);
+  const long least = std::max(worth / threads, kLeastAlone);
+  long longest = 0;
+  for (long row = 1, first = 0; row <= step.count; row++) {
+    const bool ends = row == step.count || (row - first >= least && step.rows[row].table != step.rows[row - 1].table);
+    if (!ends) continue;
+    add_slice(step, row);
+    longest = std::max(longest, row - first);
+    first = row;
   }
+  division_ = Division::kSequences;
+  if (3 * threads * longest <= 4 * step.count) return;
+  slices_.clear();
+  division_ = Division::kRows;
+  for (long number = 1; number <= threads; number++) add_slice(step, step.count * number / threads);
+}
+
+// The rows from where the last slice ends to before `last`.
+void Decoder::add_slice(const Step& step, long last) {
+  Slice slice = {};
+  if (!slices_.empty()) {
+    slice.first = slices_.back().first + slices_.back().count;
+    slice.first_wanted = slices_.back().first_wanted + slices_.back().wanted_count;
+  }
+  for (long row = slice.first; row < last; row++) {
+    const long wanted = slice.first_wanted + slice.wanted_count;
+    add_to_pages(step.rows, row, slice.pages);
+    add_to_tiles(step.rows, row, slice.tiles);
+    if (wanted < step.wanted_count && step.wanted[wanted] == row) {
+      add_to_tiles(step.rows, row, slice.wanted_tiles);
+      slice.wanted_count++;
+    }
+  }
+  slice.count = last - slice.first;
+  slices_.push_back(std::move(slice));
 }
 
 // Row `number` joins the last ones if it lies in their page.

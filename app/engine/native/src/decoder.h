@@ -79,11 +79,15 @@ class Decoder {
     long vector(long number) const { return first + number * step; }
   };
 
-  // Rows of a step that the same threads compute, one after another.
+  // How the threads divide a step: all share every loop over one slice; each takes a slice of the rows; or each takes one
+  // slice after another, of whole sequences.
+  enum class Division { kLoops, kRows, kSequences };
+
+  // Rows of a step that are computed together.
   struct Slice {
-    long first, count;                 // of the step's rows
-    long first_wanted, wanted_count;   // of those whose logits are wanted
-    std::vector<RowTile> pages;        // rows whose keys and values lie in one page, between each other
+    long first, count;                         // of the step's rows
+    long first_wanted, wanted_count;           // of those whose logits are wanted
+    std::vector<RowTile> pages;                // rows whose keys and values lie in one page, between each other
     std::vector<RowTile> tiles, wanted_tiles;  // for attention: all rows, and the wanted ones
   };
 
@@ -98,7 +102,6 @@ class Decoder {
     const Step& step;
     const Slice& slice;
     int thread;
-    bool alone;  // whether no other thread computes this slice
     long count;  // rows that are still computed; they lie from the slice's first row on
   };
 
@@ -113,10 +116,12 @@ class Decoder {
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
   void divide(const Step& step, int threads);
+  void add_slice(const Step& step, long last);
   void add_to_pages(const Row* rows, long number, std::vector<RowTile>& pages) const;
   void add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const;
   template <class Body>
   void share(const Work& work, long count, const Body& body);
+  void run_slice(Work work, float* logits);
   void run_layer(long number, Work& work);
   void attend(long number, const Work& work);
   void run_head(const Work& work, float* logits);
@@ -146,7 +151,8 @@ class Decoder {
   std::unique_ptr<Team> team_;
 
   long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_, prepared_stride_ = 0;
-  std::vector<Slice> slices_;  // of the step
+  Division division_ = Division::kLoops;  // of the step
+  std::vector<Slice> slices_;
   // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
   Buffer<float> residual_, angles_, qkv_, attended_, gated_;
   Buffer<Input> queries_;

@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+#include "cores.h"
+
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -24,7 +26,7 @@ inline void relax() {
 class Team {
  public:
   // Throws std::system_error where the system gives no thread.
-  explicit Team(int size) : size_(size), most_(size) {
+  explicit Team(int size) : size_(size), most_(size), cores_(size) {
     try {
       for (int number = 1; number < size; number++) workers_.emplace_back([this, number] { work(number); });
     } catch (...) {
@@ -42,7 +44,10 @@ class Team {
   // Run `part(number)` on `size` threads, on the caller as number 0; returns when all have. The others sleep on.
   void run(int size, const std::function<void(int)>& part) {
     size_ = size;
-    if (size > 1) wake(size, &part);
+    if (size > 1) {
+      cores_.settle(0);
+      wake(size, &part);
+    }
     part(0);
     barrier();
   }
@@ -117,6 +122,7 @@ class Team {
       }
       if (part == nullptr) return;
       if (!called) continue;
+      cores_.settle(number);
       (*part)(number);
       barrier();
     }
@@ -124,6 +130,7 @@ class Team {
 
   int size_;  // read by the threads that run
   const int most_;
+  Cores cores_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;
   std::condition_variable changed_;
