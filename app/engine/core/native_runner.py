@@ -1,9 +1,10 @@
 """NativeRunner: steps of the native decoder, on the CPU."""
 
 import numpy
+import numpy.typing
 import torch
 
-from app.engine.core.batch import Batch, branch_start
+from app.engine.core.batch import Batch
 from app.engine.core.scheduler import ScheduledSequence
 from app.engine.native.decoder import NativeDecoder
 
@@ -29,34 +30,35 @@ class NativeRunner:
 
     def run(self, batch: Batch) -> torch.Tensor:
         """Write the batch's K and V, and return its wanted logits (rows, vocabulary)."""
-        rows: list[tuple[int, int, int, int, int, int]] = []
+        rows = numpy.empty(
+            (len(batch.tokens), 6), dtype=numpy.int32
+        )  # the fields of `Row` in src/attention.h
+        rows[:, 0], rows[:, 1] = batch.tokens, batch.positions
         tables: list[int] = []
+        start = 0
         for item in batch.scheduled:
-            start = len(rows)
-            end = start + item.length
-            rows += _rows(item, batch.tokens[start:end], batch.positions[start:end], table=len(tables))
+            _place(item, rows[start : start + item.length, 2:], table=len(tables))
+            start += item.length
             tables += item.sequence.block_table
         threads = self._threads if len(rows) >= _MANY_ROWS else torch.get_num_threads()
-        return self._decoder.step(numpy.array(rows, dtype=numpy.int32), tables, batch.wanted, threads)
+        return self._decoder.step(rows, tables, batch.wanted, threads)
 
     def clear(self, blocks: list[int]) -> None:
         """Nothing to do: the decoder never reads a slot that its own sequence has not written."""
 
 
-def _rows(
-    item: ScheduledSequence, tokens: list[int], positions: list[int], table: int
-) -> list[tuple[int, int, int, int, int, int]]:
-    """The fields of `Row` in src/attention.h for each token of `item`."""
-    indices = range(item.start, item.start + item.length)
-    if item.sequence.tree is None:
-        # Everything up to itself is its prefix; what would be its branch is empty.
-        return [
-            (token, position, index, table, index + 1, index + 1)
-            for token, position, index in zip(tokens, positions, indices, strict=True)
-        ]
-    rows = []
-    for token, position, index in zip(tokens, positions, indices, strict=True):
-        branch = branch_start(item.sequence, index)
-        prefix = index + 1 if branch is None else item.sequence.prompt_length
-        rows.append((token, position, index, table, prefix, index + 1 if branch is None else branch))
-    return rows
+def _place(item: ScheduledSequence, rows: "numpy.typing.NDArray[numpy.int32]", table: int) -> None:
+    """Fill in, for each token of `item`, its index, its table, and where what it sees ends and begins again."""
+    tree, end, prompt = item.sequence.tree, item.start + item.length, item.sequence.prompt_length
+    if item.length == 1 and tree is None:
+        rows[0] = (item.start, table, end, end)
+        return
+    indices = numpy.arange(item.start, end, dtype=numpy.int32)
+    rows[:, 0], rows[:, 1] = indices, table
+    # Everything up to itself is its prefix; what would be its branch is empty.
+    rows[:, 2] = rows[:, 3] = indices + 1
+    if tree is not None and end > prompt:
+        behind = max(item.start, prompt)
+        rows[behind - item.start :, 2] = prompt
+        starts = tree.start_of[behind - prompt : end - prompt]
+        rows[behind - item.start :, 3] = numpy.array(starts, dtype=numpy.int32) + prompt

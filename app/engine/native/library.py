@@ -138,6 +138,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "repartee_decoder_allocate": (small, [pointer, number, number]),
         "repartee_decoder_bytes": (number, [pointer]),
         "repartee_decoder_step": (small, [pointer, pointer, pointer, small]),
+        "repartee_log_probabilities": (small, [pointer, number, pointer, pointer, number, pointer]),
     }
     for name, (result, arguments) in functions.items():
         function = getattr(library, name)
