@@ -115,9 +115,11 @@ class Attention {
       const auto place = [&](long query) {
         return (first + query) / group_ * stride + (first + query) % group_ * cache_.dim();
       };
+      const Input* from_query[size];
+      for (long q = 0; q < size; q++) from_query[q] = queries + place(q);
       Input* turned = reinterpret_cast<Input*>(scratch);
       for (long i = 0; i < cache_.dim(); i += 2) {
-        for (long q = 0; q < size; q++, turned += 2) std::copy_n(queries + place(q) + i, 2, turned);
+        for (long q = 0; q < size; q++, turned += 2) std::copy_n(from_query[q] + i, 2, turned);
       }
       float* weights = scratch + size * cache_.dim();
       score<size>(first, pages, reinterpret_cast<const Input*>(scratch), weights);
@@ -177,12 +179,16 @@ class Attention {
         number++;
       }
     }
+    Span seen[2][Queries];  // of the prefix and of the branch
+    for (long q = 0; q < Queries; q++) {
+      const Row& row = rows_[(first + q) / group_];
+      seen[0][q] = {first_seen(row), row.prefix_end};
+      seen[1][q] = {first_of_branch(row), row.index + 1};
+    }
     for (const Page& page : pages) {
       for (long q = 0; q < Queries; q++, scores += kLanes) {
-        const Row& row = rows_[(first + q) / group_];
-        const long begin = page.branch ? first_of_branch(row) : first_seen(row);
-        const long end = page.branch ? row.index + 1 : row.prefix_end;
-        hide(scores, begin - page.begin, std::min(end - page.begin, cache_.page_tokens()));
+        const Span& span = seen[page.branch][q];
+        hide(scores, span.first - page.begin, std::min(span.last - page.begin, cache_.page_tokens()));
       }
     }
   }
