@@ -204,7 +204,7 @@ class DecisionService:
             raise ContextLengthExceeded(limit, param)
         if not capacity or prompt + sum(lengths) <= capacity:
             return
-        if build_label_tree(prompt, labels).starts[-1] > capacity:  # what labels share is stored once
+        if prompt + len(build_label_tree(labels).tokens) > capacity:  # what labels share is stored once
             raise CacheSizeExceeded(capacity, param)
 
     async def _read(self, stream: RequestStream, item: _Encoded, observation: Observation) -> Judgement:

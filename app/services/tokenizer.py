@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import tokenizers
@@ -24,6 +26,8 @@ __all__ = ["Message", "Tokenizer"]
 
 _NORMALIZATION_SHRINKS = 3
 """Unicode composition makes at most three bytes one."""
+_PIECES_KEPT, _PIECE_CHARACTERS = 256, 4_000
+"""Pieces of prompts whose ids are kept, and up to which length: a few megabytes at most."""
 _PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
 
@@ -64,6 +68,7 @@ class Tokenizer:
             int, bytes
         ] = {}  # of the tokens that were asked for: few of a large vocabulary ever are
         self._longest = self._longest_token(normalizes=files.parts.normalizer is not None)
+        self._ids_of_piece = lru_cache(maxsize=_PIECES_KEPT)(self._encode_piece)
 
     @classmethod
     def from_directory(cls, path: Path | str) -> "Tokenizer":
@@ -161,10 +166,18 @@ class Tokenizer:
                 return list(whole.ids)
         ids, position = list[int](), 0
         for control in controls:
-            ids += self.encode(rendered[position : control.start()].translate(unmask))
+            ids += self._piece(rendered[position : control.start()].translate(unmask))
             ids.append(self._control_ids[control[0]])
             position = control.end()
-        return ids + self.encode(rendered[position:].translate(unmask))
+        ids += self._piece(rendered[position:].translate(unmask))
+        return ids
+
+    def _piece(self, text: str) -> Sequence[int]:
+        """Ids of what stands between two control tokens: a system prompt or a question comes again and again."""
+        return self._ids_of_piece(text) if len(text) <= _PIECE_CHARACTERS else self.encode(text)
+
+    def _encode_piece(self, text: str) -> "array[int]":
+        return array("i", self.encode(text))
 
     def _frame(self, files: TokenizerFiles) -> tuple[list[int], list[int]]:
         """Ids that plain text gets before and after it."""

@@ -116,7 +116,7 @@ def _chunk_group(item: ScheduledSequence, row: int, block_size: int, device: tor
 def _same_branch(sequence: Sequence, queries: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
     """(queries, cached): the cached token is in the prompt or in the query's own branch."""
     assert sequence.tree is not None
-    starts = torch.tensor(sequence.tree.starts, device=queries.device)
+    starts = sequence.prompt_length + torch.tensor(sequence.tree.starts, device=queries.device)
     in_prompt = cached < sequence.prompt_length
     branch_of_query = torch.bucketize(queries, starts, right=True)
     branch_of_cached = torch.bucketize(cached, starts, right=True)
@@ -126,7 +126,7 @@ def _same_branch(sequence: Sequence, queries: torch.Tensor, cached: torch.Tensor
 def _positions_of(sequence: Sequence, indices: torch.Tensor) -> torch.Tensor:
     """Positions of the tokens at `indices` of a decision's sequence: each branch goes on where the prompt ends."""
     assert sequence.tree is not None
-    starts = torch.tensor(sequence.tree.starts, device=indices.device)
+    starts = sequence.prompt_length + torch.tensor(sequence.tree.starts, device=indices.device)
     branch = (torch.bucketize(indices, starts, right=True) - 1).clamp(min=0)
     in_branch = sequence.prompt_length + indices - starts[branch]
     return torch.where(indices < sequence.prompt_length, indices, in_branch)

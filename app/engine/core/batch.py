@@ -1,6 +1,5 @@
 """Batch: one step's scheduled sequences, packed: which tokens are computed and whose logits are wanted."""
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,22 +34,15 @@ class Batch:
         owners: list[tuple[int, int]] = []
         for number, item in enumerate(scheduled):
             sequence, end = item.sequence, item.start + item.length
-            for index in _wanted(item):
-                wanted.append(len(tokens) + index - item.start)
-                owners.append((number, index))
+            indices = _wanted(item)
+            first = len(tokens) - item.start
+            wanted.extend(range(first + indices.start, first + indices.stop))
+            owners.extend([(number, index) for index in indices])
             tokens.extend(sequence.tokens[item.start : item.end])
             if item.draft:
                 tokens.extend(item.draft)
             positions.extend(_positions(sequence, item.start, end))
         return cls(scheduled, tokens, positions, wanted, owners)
-
-
-def branch_start(sequence: Sequence, index: int) -> int | None:
-    """Index at which the branch of token `index` begins; None for a token that is in no branch."""
-    if sequence.tree is None or index < sequence.prompt_length:
-        return None
-    starts = sequence.tree.starts
-    return starts[bisect_right(starts, index) - 1]
 
 
 def _wanted(item: ScheduledSequence) -> range:
@@ -63,7 +55,12 @@ def _wanted(item: ScheduledSequence) -> range:
 
 def _positions(sequence: Sequence, start: int, end: int) -> Iterable[int]:
     """Positions of the tokens [start, end): each branch of a decision goes on where the prompt ends."""
-    if sequence.tree is None:
+    prompt = sequence.prompt_length
+    if sequence.tree is None or end <= prompt:
         return range(start, end)
-    branches = ((index, branch_start(sequence, index)) for index in range(start, end))
-    return (index if begin is None else sequence.prompt_length + index - begin for index, begin in branches)
+    behind = range(max(start, prompt) - prompt, end - prompt)
+    starts = sequence.tree.start_of[behind.start : behind.stop]
+    return [
+        *range(start, prompt),
+        *(prompt + index - begin for index, begin in zip(behind, starts, strict=True)),
+    ]

@@ -1,15 +1,13 @@
 """NativeRunner: steps of the native decoder, on the CPU."""
 
 import numpy
+import numpy.typing
 import torch
 
 from app.engine.core.ahead import Fate
-from app.engine.core.batch import Batch, branch_start
+from app.engine.core.batch import Batch
 from app.engine.core.scheduler import ScheduledSequence, StepResult
 from app.engine.native.decoder import NativeDecoder, Speaker, Spoken
-
-_MANY_ROWS = 32
-"""Rows of a step from which on it is worth to call all threads, whatever the size of the model."""
 
 
 class NativeRunner:
@@ -17,7 +15,7 @@ class NativeRunner:
 
     Args:
         num_blocks: blocks of its KV cache.
-        threads: of steps with many rows, which compute for long enough; the others have PyTorch's number.
+        threads: of every step.
     """
 
     def __init__(self, decoder: NativeDecoder, num_blocks: int, block_size: int, threads: int) -> None:
@@ -28,22 +26,24 @@ class NativeRunner:
 
     def run(self, batch: Batch) -> torch.Tensor:
         """Write the batch's K and V, and return its wanted logits (rows, vocabulary)."""
-        rows: list[tuple[int, int, int, int, int, int]] = []
+        rows = numpy.empty(
+            (len(batch.tokens), 6), dtype=numpy.int32
+        )  # the fields of `Row` in src/attention.h
+        rows[:, 0], rows[:, 1] = batch.tokens, batch.positions
         tables: list[int] = []
+        start = 0
         for item in batch.scheduled:
-            start = len(rows)
-            end = start + item.length
-            rows += _rows(item, batch.tokens[start:end], batch.positions[start:end], table=len(tables))
+            _place(item, rows[start : start + item.length, 2:], table=len(tables))
+            start += item.length
             tables += item.sequence.block_table
-        threads = self._threads_of(len(rows))
-        return self._decoder.step(numpy.array(rows, dtype=numpy.int32), tables, batch.wanted, threads)
+        return self._decoder.step(rows, tables, batch.wanted, self._threads)
 
     def burst(
         self, scheduled: list[ScheduledSequence], eos: list[int], arrivals: int
     ) -> tuple[list[StepResult], int]:
         """Let sequences say their likeliest tokens, as many as their bursts allow; and how many rounds that were."""
         speakers = list[Speaker]()
-        rows = most_rounds = 0
+        most_rounds = 0
         for item in scheduled:
             sequence, burst = item.sequence, item.burst
             assert burst is not None
@@ -61,12 +61,8 @@ class NativeRunner:
                 )
             )
             most_rounds = burst.rounds
-            rows += 1 + max(burst.draft.widths, default=0)
-        spoken, rounds = self._decoder.burst(speakers, most_rounds, self._threads_of(rows), arrivals)
+        spoken, rounds = self._decoder.burst(speakers, most_rounds, self._threads, arrivals)
         return list(map(_result, scheduled, spoken)), rounds
-
-    def _threads_of(self, rows: int) -> int:
-        return self._threads if rows >= _MANY_ROWS else torch.get_num_threads()
 
     def clear(self, blocks: list[int]) -> None:
         """Nothing to do: the decoder never reads a slot that its own sequence has not written."""
@@ -79,20 +75,18 @@ def _result(item: ScheduledSequence, spoken: Spoken) -> StepResult:
     return StepResult(spoken.tokens, failed=not spoken.tokens, fate=fate)
 
 
-def _rows(
-    item: ScheduledSequence, tokens: list[int], positions: list[int], table: int
-) -> list[tuple[int, int, int, int, int, int]]:
-    """The fields of `Row` in src/attention.h for each token of `item`."""
-    indices = range(item.start, item.start + item.length)
-    if item.sequence.tree is None:
-        # Everything up to itself is its prefix; what would be its branch is empty.
-        return [
-            (token, position, index, table, index + 1, index + 1)
-            for token, position, index in zip(tokens, positions, indices, strict=True)
-        ]
-    rows = []
-    for token, position, index in zip(tokens, positions, indices, strict=True):
-        branch = branch_start(item.sequence, index)
-        prefix = index + 1 if branch is None else item.sequence.prompt_length
-        rows.append((token, position, index, table, prefix, index + 1 if branch is None else branch))
-    return rows
+def _place(item: ScheduledSequence, rows: "numpy.typing.NDArray[numpy.int32]", table: int) -> None:
+    """Fill in, for each token of `item`, its index, its table, and where what it sees ends and begins again."""
+    tree, end, prompt = item.sequence.tree, item.start + item.length, item.sequence.prompt_length
+    if item.length == 1 and tree is None:
+        rows[0] = (item.start, table, end, end)
+        return
+    indices = numpy.arange(item.start, end, dtype=numpy.int32)
+    rows[:, 0], rows[:, 1] = indices, table
+    # Everything up to itself is its prefix; what would be its branch is empty.
+    rows[:, 2] = rows[:, 3] = indices + 1
+    if tree is not None and end > prompt:
+        behind = max(item.start, prompt)
+        rows[behind - item.start :, 2] = prompt
+        starts = tree.start_of[behind - prompt : end - prompt]
+        rows[behind - item.start :, 3] = numpy.array(starts, dtype=numpy.int32) + prompt

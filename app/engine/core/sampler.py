@@ -1,6 +1,7 @@
 """Sampler: logits of the wanted rows to tokens, log-probabilities and label scores."""
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from hashlib import blake2b
 
@@ -11,6 +12,7 @@ from app.engine.core.batch import Batch
 from app.engine.core.scheduler import ScheduledSequence, StepResult
 from app.engine.core.sequence import Sequence
 from app.engine.messages import SamplingParams, TokenLogprob
+from app.engine.native.log_probabilities import log_probabilities
 
 _NUCLEUS_GUESS = 256
 """Top tokens looked at first for top-p: sorting a whole vocabulary costs more than the forward of a small model."""
@@ -43,17 +45,20 @@ class Sampler:
         rows_of: list[list[int]] = [[] for _ in batch.scheduled]
         for row, (number, _) in enumerate(batch.owners):
             rows_of[number].append(row)
-        tokens, finite = _greedy(logits)
+        scored = all(item.sequence.tree for item in batch.scheduled)  # then nothing is said
+        tokens, finite = ([], []) if scored else _greedy(logits)
         results = []
         for item, rows in zip(batch.scheduled, rows_of, strict=True):
             sequence = item.sequence
             if item.draft:
                 results.append(self._next_tokens(item, rows, logits, finite, tokens))
+            elif sequence.tree:
+                fine = not rows or _score_labels(
+                    sequence, batch.owners[rows[0]][1], _consecutive(logits, rows)
+                )
+                results.append(StepResult(failed=not fine))
             elif not all(finite[row] for row in rows):
                 results.append(StepResult(failed=True))
-            elif sequence.tree:
-                _score_labels(sequence, [batch.owners[row][1] for row in rows], _consecutive(logits, rows))
-                results.append(StepResult())
             elif rows:
                 results.append(self._next_token(sequence, logits[rows[0]], tokens[rows[0]]))
             else:
@@ -154,7 +159,7 @@ def _greedy(logits: torch.Tensor) -> tuple[list[int], list[bool]]:
 
 def _consecutive(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
     """Rows that stand one after another, as a sequence's do, without a copy."""
-    return logits[rows[0] : rows[-1] + 1] if rows else logits[:0]
+    return logits[rows[0] : rows[-1] + 1]
 
 
 def _is_plain_greedy(params: SamplingParams, sequence: Sequence) -> bool:
@@ -211,15 +216,11 @@ def _token_logprob(logits: torch.Tensor, token: int, count: int) -> TokenLogprob
     return TokenLogprob(token, float(logprobs[token]), top)
 
 
-def _score_labels(sequence: Sequence, indices: list[int], logits: torch.Tensor) -> None:
-    """Keep the log-probabilities of the label tokens that the rows at `indices` predict."""
+def _score_labels(sequence: Sequence, first: int, logits: torch.Tensor) -> bool:
+    """Keep the log-probabilities of the label tokens that rows from index `first` on predict; False if one fails."""
     assert sequence.tree is not None
-    row_of = {index: row for row, index in enumerate(indices)}
-    cells = {cell for readout in sequence.tree.readouts for cell in readout if cell[0] in row_of}
-    ordered = sorted(cells)
-    if not ordered:
-        return
-    logprobs = logits.float().log_softmax(-1)
-    rows = torch.tensor([row_of[index] for index, _ in ordered], device=logits.device)
-    tokens = torch.tensor([token for _, token in ordered], device=logits.device)
-    sequence.label_logprobs.update(zip(ordered, logprobs[rows, tokens].tolist(), strict=True))
+    tree, row = sequence.tree, first - sequence.prompt_length
+    begin, end = bisect_left(tree.rows, row), bisect_left(tree.rows, row + len(logits))
+    rows = [each - row for each in tree.rows[begin:end]]
+    sequence.label_logprobs[begin:] = log_probabilities(logits, rows, tree.predicted[begin:end])
+    return not any(map(math.isnan, sequence.label_logprobs[begin:]))

@@ -25,7 +25,7 @@ class Sequence:
     Attributes:
         arrival: instant of arrival (engine's monotonic clock, seconds), as are the other instants.
         cached_tokens: prompt tokens that the prefix cache served when the sequence was first scheduled.
-        label_logprobs: for decisions, the label tokens scored so far, keyed by (row, token).
+        label_logprobs: for decisions, the log-probabilities of the tree's pairs whose rows were computed so far.
     """
 
     request: AddRequest
@@ -43,7 +43,7 @@ class Sequence:
     last_token: float | None = None
     ended: float | None = None
     stop_token: int | None = None
-    label_logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
+    label_logprobs: list[float] = field(default_factory=list)
 
     @classmethod
     def of(cls, request: AddRequest, now: float) -> "Sequence":
@@ -52,7 +52,7 @@ class Sequence:
             request.labels
         ):  # an empty label has no tree; the scheduler refuses it
             return cls(request, now, list(request.prompt))
-        tree = build_label_tree(len(request.prompt), request.labels)
+        tree = build_label_tree(request.labels)
         return cls(request, now, request.prompt + tree.tokens, tree)
 
     @property
@@ -99,7 +99,7 @@ class Sequence:
     def label_scores(self) -> list[float]:
         """Log-probability of each label of a decision, once all its rows are computed."""
         assert self.tree is not None
-        return [sum(self.label_logprobs[cell] for cell in readout) for readout in self.tree.readouts]
+        return [sum(map(self.label_logprobs.__getitem__, readout)) for readout in self.tree.readouts]
 
     def timings(self, now: float) -> SequenceTimings:
         """The stages until now, or until it ended; a stage that it never reached is 0."""

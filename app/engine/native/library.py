@@ -139,6 +139,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "repartee_decoder_bytes": (number, [pointer]),
         "repartee_decoder_step": (small, [pointer, pointer, pointer, small]),
         "repartee_decoder_burst": (small, [pointer, pointer, small]),
+        "repartee_log_probabilities": (small, [pointer, number, pointer, pointer, number, pointer]),
     }
     for name, (result, arguments) in functions.items():
         function = getattr(library, name)

@@ -1,5 +1,6 @@
 """Requests in the native decoder get the same tokens and numbers, to the bit, however the work is cut into steps."""
 
+import inspect
 from functools import cache
 from typing import Any
 
@@ -119,21 +120,30 @@ def test_label_scores_are_near_those_of_separate_forwards(family: str) -> None:
         assert score == pytest.approx(expected, abs=0.25 * len(label))
 
 
-def test_many_rows_call_all_threads_and_few_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    core = core_of("llama", threads=3)
-    called: list[tuple[int, int]] = []
-    step = NativeDecoder.step
-
-    def noted(self: NativeDecoder, rows: Any, tables: Any, wanted: Any, threads: int) -> torch.Tensor:
-        called.append((len(rows), threads))
-        return step(self, rows, tables, wanted, threads)
-
-    monkeypatch.setattr(NativeDecoder, "step", noted)
+@pytest.mark.parametrize(("set_to", "expected"), [(3, 3), (0, 2)])
+def test_every_step_has_the_threads_that_are_set_or_all(
+    set_to: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)  # as many as there are cores, when the decoder is made
     try:
-        core.add(request(0, prompts(1)[0] * 2, max_tokens=3, temperature=1.0))
+        core = core_of("llama", threads=set_to)
+        torch.set_num_threads(1)  # as start_core does for a small model
+        called = []
+        for name in ("step", "burst"):
+            monkeypatch.setattr(NativeDecoder, name, noted(getattr(NativeDecoder, name), called))
+        core.add(request(0, prompts(1)[0] * 2, max_tokens=3))
         run(core)
     finally:
         torch.set_num_threads(before)
-    assert [(many >= 32, threads) for many, threads in called] == [(True, 3), (False, 1), (False, 1)]
+    assert len(called) >= 2 and set(called) == {expected}
+
+
+def noted(method: Any, called: list[int]) -> Any:
+    """The method, which notes its threads."""
+
+    def note(*arguments: Any) -> Any:
+        called.append(dict(zip(inspect.signature(method).parameters, arguments, strict=False))["threads"])
+        return method(*arguments)
+
+    return note

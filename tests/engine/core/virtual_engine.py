@@ -51,9 +51,8 @@ class VirtualEngine:
             if sequence.id in failed:
                 results.append(StepResult(failed=True))
             elif sequence.tree:
-                rows = range(item.start, item.start + item.length)
-                cells = {cell for readout in sequence.tree.readouts for cell in readout if cell[0] in rows}
-                sequence.label_logprobs.update(dict.fromkeys(cells, -1.0))
+                done = item.start + item.length - sequence.prompt_length
+                sequence.label_logprobs = [-1.0 for row in sequence.tree.rows if row < done]
                 results.append(StepResult())
             else:
                 results.append(StepResult([choose(sequence.id)] if item.catches_up else []))

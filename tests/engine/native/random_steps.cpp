@@ -18,7 +18,8 @@ namespace {
 
 // Sizes that fill no vector, no panel and no group of inputs.
 constexpr long kHidden = 42, kHeads = 6, kKvHeads = 2, kHeadDim = 16, kInner = 51, kVocabulary = 77, kLayers = 2;
-constexpr long kTokens = 37, kBlockSize = 4, kBlocks = 12;
+// Enough tokens that three threads take rows of their own.
+constexpr long kTokens = 101, kBlockSize = 4, kBlocks = 27;
 
 std::mt19937 chance(1);
 
@@ -92,7 +93,8 @@ int main(int, char** arguments) {
   const int threads = std::atoi(arguments[1]);
   const std::vector<float> frequencies(kHeadDim / 2, 0.1f);
   const std::vector<int64_t> windows = {0, 9};
-  const std::vector<int32_t> table = {7, 2, 9, 0, 11, 4, 1, 10, 3, 5};
+  std::vector<int32_t> table(kBlocks - 1);
+  for (size_t i = 0; i < table.size(); i++) table[i] = int32_t((i * 5 + 7) % kBlocks);
   long compared = 0;
   for (const Format format : {Format::kBf16, Format::kInt8, Format::kInt4}) {
     const Shape shape = {kLayers, kHidden, kHeads, kKvHeads, kHeadDim, kInner, kVocabulary, 1, int64_t(format),
@@ -103,7 +105,7 @@ int main(int, char** arguments) {
     const std::vector<float> whole = run(decoder, table, 0, kTokens, threads);
     for (int trial = 0; trial < 3; trial++) {
       for (long first = 0; first < kTokens;) {
-        const long last = std::min(kTokens, first + 1 + long(chance() % 9));
+        const long last = std::min(kTokens, first + 1 + long(chance() % 40));
         const std::vector<float> some = run(decoder, table, first, last, 1 + int(chance() % threads));
         if (!std::equal(some.begin(), some.end(), whole.begin() + first * kVocabulary)) return 1;
         compared += long(some.size());

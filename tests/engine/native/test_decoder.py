@@ -176,6 +176,24 @@ def test_bit_equal_in_any_mix_of_rows_and_threads(
                 assert torch.equal(logits, expected)
 
 
+@pytest.mark.parametrize("instruction_set", supported_sets())
+@pytest.mark.parametrize("name", ["llama", "llama, one KV head", "mistral, sliding window"])
+def test_branches_are_bit_equal_together_and_row_by_row(name: str, instruction_set: str) -> None:
+    native = decoder(name, instruction_set=instruction_set)
+    prompt, lengths = 21, [1, 3, 2, 5, 1, 1, 4, 2, 6, 3, 1, 2]
+    rows = [[token, i, i, 0, i + 1, i + 1] for i, token in enumerate(tokens(name)[:prompt])]
+    for length in lengths:
+        start = len(rows)
+        rows += [[9 + i, prompt + i, start + i, 0, prompt, start] for i in range(length)]
+    packed = numpy.array(rows, dtype=numpy.int32)
+    alone = [native.step(packed[[row]], [0, 1, 2, 3], [0], threads=1) for row in range(len(rows))]
+    together = native.step(packed, [4, 5, 6, 7], list(range(len(rows))), threads=1)
+    assert torch.equal(together, torch.cat(alone))
+    wanted = [row for row in range(len(rows)) if row % 3]
+    some = native.step(packed, [4, 5, 6, 7], wanted, threads=1)
+    assert torch.equal(some, together[wanted])
+
+
 @pytest.mark.parametrize("weights", WeightFormat)
 def test_only_the_wanted_rows_are_answered(weights: WeightFormat) -> None:
     name = "llama, sizes that fill no vector"

@@ -24,4 +24,4 @@ def test_random_steps_under_a_sanitizer(sanitizer: str, tmp_path: Path) -> None:
     subprocess.run([compiler, *flags, *sources, "-o", str(program)], check=True)
     run = subprocess.run([program, "3"], capture_output=True, text=True, timeout=120)
     assert (run.returncode, run.stderr) == (0, "")
-    assert int(run.stdout) == 3 * (3 * 37 * 77 + 2 * 12)
+    assert int(run.stdout) == 3 * (3 * 101 * 77 + 2 * 12)

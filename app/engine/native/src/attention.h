@@ -60,7 +60,7 @@ class KeyValueCache {
   long page_tokens_, pages_, heads_, dim_, layer_size_;
 };
 
-// Rows of a step that follow each other in one sequence and see the same, but for themselves.
+// Rows of a step that follow each other in one sequence and see the same, but for its last tokens.
 struct RowTile {
   long first, count;
 };
@@ -90,11 +90,11 @@ class Attention {
   // Rows that one tile may have.
   static long most_rows(long group) { return std::max(1L, kQueries / group); }
 
-  // Whether the row after `row` may be in its tile.
+  // Whether the row after `row` may be in its tile: both see all that is before them, or both the same prefix, and then
+  // their own branches, which may be two.
   static bool goes_on(const Row& row, const Row& next) {
-    const bool same = row.prefix_end == next.prefix_end && row.branch_start == next.branch_start;
-    const bool follows = next.index == row.index + 1 && next.position == row.position + 1;
-    return next.table == row.table && follows && is_plain(row) == is_plain(next) && (same || is_plain(row));
+    const bool alike = is_plain(row) ? is_plain(next) : !is_plain(next) && row.prefix_end == next.prefix_end;
+    return next.table == row.table && next.index == row.index + 1 && row.branch_start <= next.branch_start && alike;
   }
 
   // Floats of scratch that a tile needs whose last token has this index: its spans may begin and end within a page.
@@ -106,16 +106,20 @@ class Attention {
   void attend(const Row* rows, long count, const Input* queries, float* output, long stride, std::vector<Page>& pages,
               float* scratch) {
     rows_ = rows;
-    spans_[0] = {first_seen(rows[0]), rows[count - 1].prefix_end};
+    long first_seen_by_any = rows[0].prefix_end;
+    for (long i = 0; i < count; i++) first_seen_by_any = std::min(first_seen_by_any, first_seen(rows[i]));
+    spans_[0] = {first_seen_by_any, rows[count - 1].prefix_end};
     spans_[1] = {first_of_branch(rows[0]), is_plain(rows[0]) ? 0 : rows[count - 1].index + 1};
     find_pages(pages);
     in_tiles<kQueries>(count * group_, [&](long first, auto size) {
       const auto place = [&](long query) {
         return (first + query) / group_ * stride + (first + query) % group_ * cache_.dim();
       };
+      const Input* from_query[size];
+      for (long q = 0; q < size; q++) from_query[q] = queries + place(q);
       Input* turned = reinterpret_cast<Input*>(scratch);
       for (long i = 0; i < cache_.dim(); i += 2) {
-        for (long q = 0; q < size; q++, turned += 2) std::copy_n(queries + place(q) + i, 2, turned);
+        for (long q = 0; q < size; q++, turned += 2) std::copy_n(from_query[q] + i, 2, turned);
       }
       float* weights = scratch + size * cache_.dim();
       score<size>(first, pages, reinterpret_cast<const Input*>(scratch), weights);
@@ -175,12 +179,16 @@ class Attention {
         number++;
       }
     }
+    Span seen[2][Queries];  // of the prefix and of the branch
+    for (long q = 0; q < Queries; q++) {
+      const Row& row = rows_[(first + q) / group_];
+      seen[0][q] = {first_seen(row), row.prefix_end};
+      seen[1][q] = {first_of_branch(row), row.index + 1};
+    }
     for (const Page& page : pages) {
       for (long q = 0; q < Queries; q++, scores += kLanes) {
-        const Row& row = rows_[(first + q) / group_];
-        const long begin = page.branch ? first_of_branch(row) : first_seen(row);
-        const long end = page.branch ? row.index + 1 : row.prefix_end;
-        hide(scores, begin - page.begin, std::min(end - page.begin, cache_.page_tokens()));
+        const Span& span = seen[page.branch][q];
+        hide(scores, span.first - page.begin, std::min(span.last - page.begin, cache_.page_tokens()));
       }
     }
   }

@@ -5,10 +5,13 @@
 #include "greedy.h"
 #include "outcome.h"
 
+
 namespace {
 
 // Tasks taken at a time: enough of them that threads rarely meet, and enough rounds that none waits long at the end.
 long grain(long count, int threads) { return std::max(1L, count / (threads * 8L)); }
+
+constexpr long kLeastAlone = 16;  // rows of a thread that fill its tiles
 
 Buffer<float> copy(const float* from, long count) {
   Buffer<float> to(padded(count));
@@ -154,19 +157,27 @@ bool Decoder::valid(const Step& step) const {
 
 void Decoder::choose(const Step& step, int32_t* tokens, int threads) {
   logits_.reserve(step.wanted_count * shape_.vocabulary);
-  run(step, logits_.data(), tokens, threads);
+  run(step, {logits_.data(), tokens}, threads);
 }
 
-void Decoder::run(const Step& step, float* logits, int32_t* tokens, int threads) {
+void Decoder::run(const Step& step, const Results& results, int threads) {
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
-    Work work = {step, thread, step.count};
-    team_->share(thread, work.count, 1, [&](long i) { embed(step.rows[i], i); });
-    for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
-    run_head(work, logits);
-    if (tokens == nullptr) return;
-    team_->share(thread, work.count, 1, [&](long i) { tokens[i] = greedy_token(logits + i * shape_.vocabulary, shape_.vocabulary); });
+    if (division_ == Division::kSequences) {
+      team_->share(thread, slices_.size(), 1,
+                   [&](long i) { run_slice({step, slices_[i], thread, slices_[i].count}, results); });
+    } else {
+      const Slice& slice = slices_[division_ == Division::kRows ? thread : 0];
+      run_slice({step, slice, thread, slice.count}, results);
+    }
   });
+}
+
+void Decoder::run_slice(Work work, const Results& results) {
+  const long first = work.slice.first;
+  share(work, work.count, [&](long i) { embed(work.step.rows[first + i], first + i); });
+  for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
+  run_head(work, results);
 }
 
 void Decoder::run_layer(long number, Work& work) {
@@ -178,9 +189,9 @@ void Decoder::run_layer(long number, Work& work) {
             store(to + kLanes, outputs[1]);
           });
   attend(number, work);
-  if (number + 1 == shape_.layers && work.count != work.step.wanted_count) {
-    team_->share(work.thread, 1, 1, [&](long) { keep_wanted(work.step); });
-    work.count = work.step.wanted_count;
+  if (number + 1 == shape_.layers && work.count != work.slice.wanted_count) {
+    share(work, 1, [&](long) { keep_wanted(work); });
+    work.count = work.slice.wanted_count;
   }
   add_to_residual(layer.output, work, [&](long row) { return attended_.data() + row * attended_stride_; });
   project(layer.gate_up, work, [&](long row) { return normalize(row, layer.middle_norm, work.thread); },
@@ -193,53 +204,77 @@ void Decoder::run_layer(long number, Work& work) {
 
 void Decoder::attend(long number, const Work& work) {
   const Row* rows = work.step.rows;
-  const long threads = team_->size(), group = shape_.heads / shape_.kv_heads;
-  // Of the last layer only the wanted rows go on.
-  const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? tiles_ : wanted_tiles_;
+  const long group = shape_.heads / shape_.kv_heads;
+  const bool apart = work.slice.apart;
   const auto rotate = [&](long row, long head) { rotate_and_cache(number, rows[row], work.step.tables, row, head); };
-  if (!apart_) {
-    team_->share(work.thread, work.count, grain(work.count, threads), [&](long row) {
-      for (long head = 0; head < shape_.kv_heads; head++) rotate(row, head);
+  if (!apart) {
+    share(work, work.slice.pages.size(), [&](long task) {
+      const RowTile& page = work.slice.pages[task];
+      for (long row = page.first; row < page.first + page.count; row++) {
+        for (long head = 0; head < shape_.kv_heads; head++) rotate(row, head);
+      }
     });
   }
-  team_->share(work.thread, tiles.size() * shape_.kv_heads, grain(tiles.size(), threads), [&](long task) {
+  if (division_ == Division::kRows) team_->barrier();  // this thread's rows see what the others wrote
+  // Of the last layer only the wanted rows go on.
+  const std::vector<RowTile>& tiles = number + 1 < shape_.layers ? work.slice.tiles : work.slice.wanted_tiles;
+  share(work, tiles.size() * shape_.kv_heads, [&](long task) {
     // The longest, which stand last in a prompt, are taken first, so that no thread waits long at the end.
     const RowTile& tile = tiles[tiles.size() - 1 - task / shape_.kv_heads];
     const long head = task % shape_.kv_heads, first = tile.first * attended_stride_ + head * group * shape_.head_dim;
-    for (long row = tile.first; apart_ && row < tile.first + tile.count; row++) rotate(row, head);
+    for (long row = tile.first; apart && row < tile.first + tile.count; row++) rotate(row, head);
     Attention(*cache_, work.step.tables + rows[tile.first].table, number, head, group, windows_[number])
         .attend(rows + tile.first, tile.count, queries_.data() + first, attended_.data() + first, attended_stride_,
-                pages_[work.thread], scores_[work.thread].data());
+                scratch_[work.thread].pages, scratch_[work.thread].scores.data());
   });
 }
 
-void Decoder::run_head(const Work& work, float* logits) {
+void Decoder::run_head(const Work& work, const Results& results) {
   if (work.count == 0) return;
+  const auto logits = [&](long wanted) { return results.logits + wanted * shape_.vocabulary; };
   project(head_, work, [&](long row) { return normalize(row, final_norm_, work.thread); },
           [&](long row, long panel, const Floats* outputs) {
-            store_outputs(logits + row * shape_.vocabulary, panel * kPanel, shape_.vocabulary, outputs);
+            const long wanted = work.slice.first_wanted + row - work.slice.first;
+            store_outputs(logits(wanted), panel * kPanel, shape_.vocabulary, outputs);
           });
+  if (results.tokens == nullptr) return;
+  share(work, work.count, [&](long row) {
+    const long wanted = work.slice.first_wanted + row;
+    results.tokens[wanted] = greedy_token(logits(wanted), shape_.vocabulary);
+  });
 }
 
 // Call `emit(row, panel, outputs)` with a panel's outputs, bias and all, of each row that `source(row)` gives.
 template <class Source, class Emit>
 void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
   const Matrix& weights = linear.weights;
-  uint8_t* rows = prepared_.data();
-  const auto prepare = [&](long row) { weights.prepare(source(row), rows, row, work.count); };
-  if (work.count >= team_->size()) {
-    team_->share(work.thread, work.count, grain(work.count, team_->size()), prepare);
-  } else {  // each thread by itself, sooner than they would have waited for each other
-    rows = prepared_alone_[work.thread].data();
-    for (long row = 0; row < work.count; row++) prepare(row);
+  const long first = work.slice.first;
+  const long tiles = weights.tiles(work.count);
+  // With fewer tiles than threads, each thread prepares all of them by itself, sooner than they would have waited.
+  const bool alone = division_ == Division::kLoops && tiles < team_->size();
+  uint8_t* prepared = alone ? scratch_[work.thread].prepared.data() : prepared_.data() + first * prepared_stride_;
+  const auto prepare = [&](long tile) {
+    weights.prepare([&](long row) { return source(first + row); }, prepared, tile, work.count);
+  };
+  if (alone) {
+    for (long tile = 0; tile < tiles; tile++) prepare(tile);
+  } else {
+    share(work, tiles, prepare);
   }
-  team_->share(work.thread, weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
+  share(work, weights.panels(), [&](long panel) {
     const float* bias = linear.bias.data() + panel * kPanel;
-    weights.multiply(panel, rows, work.count, [&](long row, const Floats* sums) {
+    weights.multiply(panel, prepared, work.count, [&](long row, const Floats* sums) {
       const Floats outputs[kVectors] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
-      emit(row, panel, outputs);
+      emit(first + row, panel, outputs);
     });
   });
+}
+
+// A loop over something of a slice, by the threads that compute it.
+template <class Body>
+void Decoder::share(const Work& work, long count, const Body& body) {
+  if (division_ == Division::kLoops) return team_->share(work.thread, count, grain(count, team_->size()), body);
+  for (long i = 0; i < count; i++) body(i);
 }
 
 template <class Source>
@@ -254,9 +289,9 @@ void Decoder::add_to_residual(const Linear& linear, const Work& work, const Sour
 void Decoder::prepare(const Step& step, int threads) {
   if (team_->most() < threads) team_.reset(new Team(threads));
   const size_t count = step.count;
-  long bytes = head_.weights.row_bytes();
+  prepared_stride_ = head_.weights.row_bytes();
   for (const Linear* linear : {&layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
-    bytes = std::max(bytes, linear->weights.row_bytes());
+    prepared_stride_ = std::max(prepared_stride_, linear->weights.row_bytes());
   }
   residual_.reserve(count * hidden_stride_);
   angles_.reserve(count * shape_.head_dim);
@@ -264,23 +299,78 @@ void Decoder::prepare(const Step& step, int threads) {
   queries_.reserve(count * attended_stride_);
   attended_.reserve(count * attended_stride_);
   gated_.reserve(count * gated_stride_);
-  prepared_.reserve(count * bytes);
+  prepared_.reserve(count * prepared_stride_);
   long longest = 0;
   for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
-  normed_.resize(threads);
-  prepared_alone_.resize(threads);
-  scores_.resize(threads);
-  pages_.resize(threads);
-  for (Buffer<float>& normed : normed_) normed.reserve(hidden_stride_);
-  for (Buffer<float>& scores : scores_) scores.reserve(Attention::scratch(*cache_, longest));
-  for (Buffer<uint8_t>& prepared : prepared_alone_) prepared.reserve(size_t(threads) * bytes);
-  tiles_.clear();
-  for (long i = 0; i < step.count; i++) add_to_tiles(step.rows, i, tiles_);
-  wanted_tiles_.clear();
-  for (long i = 0; i < step.wanted_count; i++) add_to_tiles(step.rows, step.wanted[i], wanted_tiles_);
-  apart_ = step.wanted_count == step.count;
-  for (size_t i = 1; i < tiles_.size(); i++) {
-    apart_ &= step.rows[tiles_[i].first].table > step.rows[tiles_[i - 1].first].table;
+  if (scratch_.size() < size_t(threads)) scratch_.resize(threads);
+  for (Scratch& scratch : scratch_) {
+    scratch.normed.reserve(hidden_stride_);
+    scratch.scores.reserve(Attention::scratch(*cache_, longest));
+    if (head_.weights.tiles(count) < threads) scratch.prepared.reserve(count * prepared_stride_);
+  }
+  divide(step, threads);
+}
+
+// Whichever moves fewer bytes: threads that share loops write and read each other's numbers after every one, threads with
+// rows of their own each read all weights. Sequences need nothing of each other, so slices of whole ones are best, if there
+// are enough of them and none is too long: a thread that is held up then holds up no other.
+void Decoder::divide(const Step& step, int threads) {
+  const long numbers = qkv_stride_ + attended_stride_ + gated_stride_ + 2 * hidden_stride_;
+  const Layer& layer = layers_[0];
+  long weights = 0;
+  for (const Linear* linear : {&layer.qkv, &layer.output, &layer.gate_up, &layer.down}) weights += linear->weights.bytes();
+  const long worth = weights / (2 * numbers * long(sizeof(float)));  // rows
+  slices_.clear();
+  division_ = Division::kLoops;
+  if (step.count < std::max(worth, threads * kLeastAlone)) return add_slice(step, step.count);
+  const long least = std::max(worth / threads, kLeastAlone);
+  long longest = 0;
+  for (long row = 1, first = 0; row <= step.count; row++) {
+    const bool ends = row == step.count || (row - first >= least && step.rows[row].table != step.rows[row - 1].table);
+    if (!ends) continue;
+    add_slice(step, row);
+    longest = std::max(longest, row - first);
+    first = row;
+  }
+  division_ = Division::kSequences;
+  if (3 * threads * longest <= 4 * step.count) return;
+  slices_.clear();
+  division_ = Division::kRows;
+  for (long number = 1; number <= threads; number++) add_slice(step, step.count * number / threads);
+}
+
+// The rows from where the last slice ends to before `last`.
+void Decoder::add_slice(const Step& step, long last) {
+  Slice slice = {};
+  if (!slices_.empty()) {
+    slice.first = slices_.back().first + slices_.back().count;
+    slice.first_wanted = slices_.back().first_wanted + slices_.back().wanted_count;
+  }
+  for (long row = slice.first; row < last; row++) {
+    const long wanted = slice.first_wanted + slice.wanted_count;
+    add_to_pages(step.rows, row, slice.pages);
+    add_to_tiles(step.rows, row, slice.tiles);
+    if (wanted < step.wanted_count && step.wanted[wanted] == row) {
+      add_to_tiles(step.rows, row, slice.wanted_tiles);
+      slice.wanted_count++;
+    }
+  }
+  slice.count = last - slice.first;
+  slice.apart = slice.wanted_count == slice.count;
+  for (size_t i = 1; i < slice.tiles.size(); i++) {
+    slice.apart &= step.rows[slice.tiles[i].first].table > step.rows[slice.tiles[i - 1].first].table;
+  }
+  slices_.push_back(std::move(slice));
+}
+
+// Row `number` joins the last ones if it lies in their page.
+void Decoder::add_to_pages(const Row* rows, long number, std::vector<RowTile>& pages) const {
+  const long tokens = cache_->page_tokens();
+  const auto together = [&](const Row& a, const Row& b) { return a.table == b.table && a.index / tokens == b.index / tokens; };
+  if (!pages.empty() && together(rows[number - 1], rows[number])) {
+    pages.back().count++;
+  } else {
+    pages.push_back({number, 1});
   }
 }
 
@@ -320,18 +410,18 @@ void Decoder::embed(const Row& row, long number) {
 // The norm of a row's residual, whose padding is zero and stays so.
 const float* Decoder::normalize(long number, const Buffer<float>& weights, int thread) {
   const float* from = residual_.data() + number * hidden_stride_;
-  float* to = normed_[thread].data();
+  float* to = scratch_[thread].normed.data();
   const Floats factor = norm_factor(from, hidden_stride_, shape_.hidden, shape_.norm_epsilon);
   for (long i = 0; i < hidden_stride_; i += kLanes) store(to + i, load(from + i) * factor * load(weights.data() + i));
   return to;
 }
 
 // After the last layer's K and V are written only the wanted rows have anything left to do: they become the first ones.
-void Decoder::keep_wanted(const Step& step) {
-  for (long i = 0; i < step.wanted_count; i++) {
-    const long from = step.wanted[i];
-    std::copy_n(residual_.data() + from * hidden_stride_, hidden_stride_, residual_.data() + i * hidden_stride_);
-    std::copy_n(attended_.data() + from * attended_stride_, attended_stride_, attended_.data() + i * attended_stride_);
+void Decoder::keep_wanted(const Work& work) {
+  for (long i = 0; i < work.slice.wanted_count; i++) {
+    const long from = work.step.wanted[work.slice.first_wanted + i], to = work.slice.first + i;
+    std::copy_n(residual_.data() + from * hidden_stride_, hidden_stride_, residual_.data() + to * hidden_stride_);
+    std::copy_n(attended_.data() + from * attended_stride_, attended_stride_, attended_.data() + to * attended_stride_);
   }
 }
 

@@ -64,7 +64,7 @@ class Decoder {
   bool valid(const Step& step) const;
 
   // Write the rows' K and V, and the logits (wanted, vocabulary) of the rows that are wanted.
-  void run(const Step& step, float* logits, int threads) { run(step, logits, nullptr, threads); }
+  void run(const Step& step, float* logits, int threads) { run(step, {logits, nullptr}, threads); }
 
   // The same, but of the logits only the likeliest tokens (wanted,), each -1 where they are not finite.
   void choose(const Step& step, int32_t* tokens, int threads);
@@ -82,11 +82,32 @@ class Decoder {
     long vector(long number) const { return first + number * step; }
   };
 
+  // How the threads divide a step: all share every loop over one slice; each takes a slice of the rows; or each takes one
+  // slice after another, of whole sequences.
+  enum class Division { kLoops, kRows, kSequences };
+
+  // Rows of a step that are computed together.
+  struct Slice {
+    long first, count;                         // of the step's rows
+    long first_wanted, wanted_count;           // of those whose logits are wanted
+    std::vector<RowTile> pages;                // rows whose keys and values lie in one page, between each other
+    std::vector<RowTile> tiles, wanted_tiles;  // for attention: all rows, and the wanted ones
+    bool apart;                                // whether each tile is all of its sequence, and all rows are wanted
+  };
+
+  // What one thread writes while it computes; no two threads' lie in one line of the processor's cache.
+  struct alignas(64) Scratch {
+    Buffer<float> normed, scores;
+    Buffer<uint8_t> prepared;
+    std::vector<Attention::Page> pages;
+  };
+
   // What one thread of the team has of a step.
   struct Work {
     const Step& step;
+    const Slice& slice;
     int thread;
-    long count;  // rows that are still computed
+    long count;  // rows that are still computed; they lie from the slice's first row on
   };
 
   template <class Body>
@@ -97,13 +118,25 @@ class Decoder {
     body(head_.weights);
   }
 
-  void run(const Step& step, float* logits, int32_t* tokens, int threads);
+  // Where results go: the logits, and unless it is null, the likeliest tokens.
+  struct Results {
+    float* logits;
+    int32_t* tokens;
+  };
+
+  void run(const Step& step, const Results& results, int threads);
   Target target(long layer, Part part);
   void prepare(const Step& step, int threads);
+  void divide(const Step& step, int threads);
+  void add_slice(const Step& step, long last);
+  void add_to_pages(const Row* rows, long number, std::vector<RowTile>& pages) const;
   void add_to_tiles(const Row* rows, long number, std::vector<RowTile>& tiles) const;
+  template <class Body>
+  void share(const Work& work, long count, const Body& body);
+  void run_slice(Work work, const Results& results);
   void run_layer(long number, Work& work);
   void attend(long number, const Work& work);
-  void run_head(const Work& work, float* logits);
+  void run_head(const Work& work, const Results& results);
 
   template <class Source, class Emit>
   void project(const Linear& linear, const Work& work, const Source& source, const Emit& emit);
@@ -114,7 +147,7 @@ class Decoder {
   const float* normalize(long number, const Buffer<float>& weights, int thread);
   void rotate_and_cache(long number, const Row& row, const int32_t* tables, long index, long head);
   float* rotate(float* vector, const Buffer<float>& norm, const float* angles, float scale) const;
-  void keep_wanted(const Step& step);
+  void keep_wanted(const Work& work);
 
   Shape shape_;
   std::vector<float> inverse_frequencies_;
@@ -129,15 +162,12 @@ class Decoder {
   long blocks_ = 0, block_size_ = 1;
   std::unique_ptr<Team> team_;
 
-  long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_;
-  std::vector<RowTile> tiles_, wanted_tiles_;  // of the step: all rows, and those whose logits are wanted
-  bool apart_ = false;  // whether each tile is all that the step has of its sequence, and all rows are wanted
+  long hidden_stride_, qkv_stride_, attended_stride_, gated_stride_, prepared_stride_ = 0;
+  Division division_ = Division::kLoops;  // of the step
+  std::vector<Slice> slices_;
   // Of each row of the step: what goes from layer to layer, and what one layer keeps between its parts.
   Buffer<float> residual_, angles_, qkv_, attended_, gated_, logits_;
   Buffer<Input> queries_;
   Buffer<uint8_t> prepared_;
-  // Of each thread.
-  std::vector<Buffer<float>> normed_, scores_;
-  std::vector<Buffer<uint8_t>> prepared_alone_;
-  std::vector<std::vector<Attention::Page>> pages_;
+  std::vector<Scratch> scratch_;  // of each thread
 };

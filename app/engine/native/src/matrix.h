@@ -42,11 +42,21 @@ class Matrix {
     return bytes;
   }
 
-  // Put row `row` of `count`, padded with zeros, where `multiply` reads it; `rows` has room for `count`.
-  void prepare(const float* from, uint8_t* rows, long row, long count) const {
+  // Tiles in which `count` rows are multiplied.
+  long tiles(long count) const {
+    long tiles = 0;
+    with_format([&](auto format) { tiles = tiles_of<decltype(format)::kRows>(count); });
+    return tiles;
+  }
+
+  // Put the rows of tile `number`, each padded with zeros by `source(row)`, where `multiply` reads them; `rows` has room for
+  // `count`. A tile's rows lie between each other, so threads that shared them would wait for each other's memory.
+  template <class Source>
+  void prepare(const Source& source, uint8_t* rows, long number, long count) const {
     with_format([&](auto format) {
-      const auto [first, size] = tile_of<decltype(format)::kRows>(row, count);
-      format.prepare(from, inputs_, rows + first * format.row_bytes(inputs_), size, row - first);
+      const auto [first, size] = tile_of<decltype(format)::kRows>(number, count);
+      uint8_t* tile = rows + first * format.row_bytes(inputs_);
+      for (long row = 0; row < size; row++) format.prepare(source(first + row), inputs_, tile, size, row);
     });
   }
 

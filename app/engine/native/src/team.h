@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "cores.h"
+
 inline void relax() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_ia32_pause();
@@ -25,7 +27,7 @@ inline void relax() {
 class Team {
  public:
   // Throws std::system_error where the system gives no thread.
-  explicit Team(int size) : size_(size), most_(size), taken_(size) {
+  explicit Team(int size) : size_(size), most_(size), cores_(size), taken_(size) {
     try {
       for (int number = 1; number < size; number++) workers_.emplace_back([this, number] { work(number); });
     } catch (...) {
@@ -43,7 +45,10 @@ class Team {
   // Run `part(number)` on `size` threads, on the caller as number 0; returns when all have. The others sleep on.
   void run(int size, const std::function<void(int)>& part) {
     size_ = size;
-    if (size > 1) wake(size, &part);
+    if (size > 1) {
+      cores_.settle(0);
+      wake(size, &part);
+    }
     part(0);
     barrier();
   }
@@ -71,19 +76,7 @@ class Team {
     barrier();
   }
 
- private:
-  static constexpr int kSpins = 1000;
-
-  // How far a thread's part of a loop was taken.
-  struct alignas(64) Taken {
-    std::atomic<long> count{0};
-  };
-
-  void end() {
-    wake(most_, nullptr);
-    for (std::thread& worker : workers_) worker.join();
-  }
-
+  // Within `run`: wait until every thread is here.
   void barrier() {
     const int size = size_;  // once it has arrived, a thread may be late for the next call, which has its own size
     if (size == 1) return;
@@ -101,6 +94,19 @@ class Team {
         sched_yield();
       }
     }
+  }
+
+ private:
+  static constexpr int kSpins = 1000;
+
+  // How far a thread's part of a loop was taken.
+  struct alignas(64) Taken {
+    std::atomic<long> count{0};
+  };
+
+  void end() {
+    wake(most_, nullptr);
+    for (std::thread& worker : workers_) worker.join();
   }
 
   void wake(int size, const std::function<void(int)>* part) {
@@ -128,6 +134,7 @@ class Team {
       }
       if (part == nullptr) return;
       if (!called) continue;
+      cores_.settle(number);
       (*part)(number);
       barrier();
     }
@@ -135,6 +142,7 @@ class Team {
 
   int size_;  // read by the threads that run
   const int most_;
+  Cores cores_;
   std::vector<Taken> taken_;
   std::vector<std::thread> workers_;
   std::mutex mutex_;

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
 template <long Most, class Body>
@@ -16,18 +17,21 @@ struct Tile {
   long first, size;
 };
 
-// The tile to which thing `number` of `count` belongs in `in_tiles`.
+// How many tiles `in_tiles` makes of `count` things, and its tile `number`.
+template <long Most>
+inline long tiles_of(long count) {
+  return (count + Most - 1) / Most;
+}
 template <long Most>
 inline Tile tile_of(long number, long count) {
-  const long tiles = (count + Most - 1) / Most, small = count / tiles, larger = count % tiles * (small + 1);
-  if (number < larger) return {number / (small + 1) * (small + 1), small + 1};
-  return {larger + (number - larger) / small * small, small};
+  const long tiles = tiles_of<Most>(count), small = count / tiles, larger = count % tiles;
+  return {number * small + std::min(number, larger), small + (number < larger)};
 }
 
 // Call `body(first, size)` for tiles that cover `count` things, none larger than `Most` and all as equal as can be.
 template <long Most, class Body>
 inline void in_tiles(long count, const Body& body) {
-  for (long tiles = (count + Most - 1) / Most, first = 0; tiles > 0; tiles--) {
+  for (long tiles = tiles_of<Most>(count), first = 0; tiles > 0; tiles--) {
     const long size = (count - first + tiles - 1) / tiles;
     one_tile<Most>(first, size, body);
     first += size;
