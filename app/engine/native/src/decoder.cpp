@@ -25,6 +25,13 @@ Floats norm_factor(const float* from, long stride, long size, float epsilon) {
   return broadcast(1.0f / std::sqrt(sum(squares) / float(size) + epsilon));
 }
 
+// Rows that are multiplied together: so many that their inputs fit half of a cache of two megabytes, and blocks as equal
+// as tiles of rows allow.
+long block_rows(const Matrix& weights, long count) {
+  const long most = std::max(1L, (1L << 20) / weights.row_bytes()), blocks = std::max(1L, (count + most - 1) / most);
+  return std::max(1L, Matrix::room((count + blocks - 1) / blocks));
+}
+
 // Store a panel's outputs in a row of `outputs` numbers, which the last panel may reach beyond.
 void store_outputs(float* row, long first, long outputs, const Floats* sums) {
   for (long v = 0; v < kVectors; v++, first += kLanes) {
@@ -62,7 +69,7 @@ Decoder::Decoder(const Shape& shape, int threads)
   // One piece of memory for all, because huge pages begin at few addresses and most matrices are no longer than a few.
   size_t total = 0;
   each_matrix([&](Matrix& matrix) { total += matrix.bytes(); });
-  weights_ = Buffer<uint8_t>(total);
+  weights_ = Buffer<uint8_t>(total + kTileSlack);
   uint8_t* memory = weights_.data();
   each_matrix([&](Matrix& matrix) {
     matrix.place(memory);
@@ -132,7 +139,7 @@ void Decoder::allocate(long blocks, long block_size) {
   cache_.reset(new KeyValueCache(cache_memory_.data(), blocks, block_size, shape_.kv_heads, shape_.head_dim));
 }
 
-size_t Decoder::bytes() const { return weights_.bytes() + embedding_.bytes(); }
+size_t Decoder::bytes() const { return weights_.bytes() - kTileSlack + embedding_.bytes(); }
 
 bool Decoder::valid(const Step& step) const {
   for (long i = 0; i < step.table_count; i++) {
@@ -155,6 +162,7 @@ void Decoder::run(const Step& step, float* logits, int threads) {
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
     Work work = {step, thread, step.count};
+    const TileRegisters registers;
     team_->share(work.count, 1, [&](long i) { embed(step.rows[i], i); });
     for (long number = 0; number < shape_.layers; number++) run_layer(number, work);
     run_head(work, logits);
@@ -212,13 +220,20 @@ void Decoder::run_head(const Work& work, float* logits) {
 template <class Source, class Emit>
 void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
   const Matrix& weights = linear.weights;
-  team_->share(work.count, grain(work.count, team_->size()),
-               [&](long row) { weights.prepare(source(row), prepared_.data(), row, work.count); });
-  team_->share(weights.panels(), grain(weights.panels(), team_->size()), [&](long panel) {
+  // Rows are taken in blocks that stay in the cache while all weights pass by.
+  const long most = block_rows(weights, work.count), blocks = (work.count + most - 1) / most;
+  const auto rows_from = [&](long first) { return prepared_.data() + first * weights.row_bytes(); };
+  team_->share(work.count, grain(work.count, team_->size()), [&](long row) {
+    const long first = row / most * most;
+    weights.prepare(source(row), rows_from(first), row - first, std::min(most, work.count - first));
+  });
+  team_->share(blocks * weights.panels(), grain(blocks * weights.panels(), team_->size()), [&](long task) {
+    const long first = task / weights.panels() * most, panel = task % weights.panels();
     const float* bias = linear.bias.data() + panel * kPanel;
-    weights.multiply(panel, prepared_.data(), work.count, [&](long row, const Floats* sums) {
+    uint8_t* scratch = scratch_[work.thread].data();
+    weights.multiply(panel, rows_from(first), std::min(most, work.count - first), scratch, [&](long row, const Floats* sums) {
       const Floats outputs[kVectors] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
-      emit(row, panel, outputs);
+      emit(first + row, panel, outputs);
     });
   });
 }
@@ -235,9 +250,10 @@ void Decoder::add_to_residual(const Linear& linear, const Work& work, const Sour
 void Decoder::prepare(const Step& step, int threads) {
   if (team_->most() < threads) team_.reset(new Team(threads));
   const size_t count = step.count;
-  long bytes = head_.weights.row_bytes();
-  for (const Linear* linear : {&layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
+  long bytes = 0, scratch = 0;
+  for (const Linear* linear : {&head_, &layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
     bytes = std::max(bytes, linear->weights.row_bytes());
+    scratch = std::max(scratch, linear->weights.scratch_bytes());
   }
   residual_.reserve(count * hidden_stride_);
   angles_.reserve(count * shape_.head_dim);
@@ -245,12 +261,14 @@ void Decoder::prepare(const Step& step, int threads) {
   queries_.reserve(count * attended_stride_);
   attended_.reserve(count * attended_stride_);
   gated_.reserve(count * gated_stride_);
-  prepared_.reserve(count * bytes);
+  prepared_.reserve(Matrix::room(count) * bytes);
   long longest = 0;
   for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
   normed_.resize(threads);
   scores_.resize(threads);
   pages_.resize(threads);
+  scratch_.resize(threads);
+  for (Buffer<uint8_t>& of_thread : scratch_) of_thread.reserve(scratch);
   for (Buffer<float>& normed : normed_) normed.reserve(hidden_stride_);
   for (Buffer<float>& scores : scores_) {
     scores.reserve(Attention::scratch(*cache_, longest));

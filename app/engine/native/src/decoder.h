@@ -133,5 +133,6 @@ class Decoder {
   Buffer<uint8_t> prepared_;
   // Of each thread.
   std::vector<Buffer<float>> normed_, scores_;
+  std::vector<Buffer<uint8_t>> scratch_;
   std::vector<std::vector<Attention::Page>> pages_;
 };

@@ -5,6 +5,8 @@
 #include "quantized_rows.h"
 
 struct Int4 {
+  static constexpr long kWide = kNever;
+
   using Rows = QuantizedRows<128, 32, 8>;
 
   static long row_bytes(long inputs) { return Rows::bytes(inputs); }

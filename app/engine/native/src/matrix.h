@@ -17,7 +17,7 @@ class Matrix {
     with_format([&](auto format_of) { panel_bytes_ = decltype(format_of)::panel_bytes(inputs); });
   }
 
-  // Take the memory that holds its weights: `bytes`, zero at first.
+  // Take the memory that holds its weights: `bytes`, zero at first, and `kTileSlack` of whatever comes after them.
   void place(uint8_t* memory) { data_ = memory; }
 
   long panels() const { return (outputs_ + kPanel - 1) / kPanel; }
@@ -35,27 +35,52 @@ class Matrix {
     with_format([&](auto format) { format.unpack(panel, output % kPanel, inputs_, weights); });
   }
 
-  // Bytes of a row as `prepare` leaves it.
+  // Bytes of a row as `prepare` leaves it, whatever the number of rows.
   long row_bytes() const {
     long bytes = 0;
-    with_format([&](auto format) { bytes = format.row_bytes(inputs_); });
+    with_format([&](auto format) {
+      bytes = format.row_bytes(inputs_);
+      if constexpr (has_wide(format)) bytes = std::max(bytes, wide_bytes(format));
+    });
     return bytes;
   }
 
-  // Put row `row` of `count`, padded with zeros, where `multiply` reads it; `rows` has room for `count`.
+  // Rows for which `prepare` needs room where there are `count`.
+  static long room(long count) { return (count + kTileRows - 1) / kTileRows * kTileRows; }
+
+  // Bytes that each thread lends to `multiply`.
+  long scratch_bytes() const {
+    long bytes = 0;
+    with_format([&](auto format) {
+      if constexpr (has_wide(format)) bytes = format.wide_scratch(inputs_);
+    });
+    return bytes;
+  }
+
+  // Put row `row` of `count`, padded with zeros, where `multiply` reads it; `rows` has room for `room(count)`.
   void prepare(const float* from, uint8_t* rows, long row, long count) const {
     with_format([&](auto format) {
-      const auto [first, size] = tile_of<decltype(format)::kRows>(row, count);
+      using F = decltype(format);
+      if constexpr (has_wide(format)) {
+        if (count >= F::kWide) {
+          uint8_t* tile = rows + row / kTileRows * kTileRows * wide_bytes(format);
+          return typename F::WideRows(tile, kTileRows, inputs_).set(row % kTileRows, from);
+        }
+      }
+      const auto [first, size] = tile_of<F::kRows>(row, count);
       format.prepare(from, inputs_, rows + first * format.row_bytes(inputs_), size, row - first);
     });
   }
 
   // For each of `count` prepared rows call `emit(row, sums)` with the panel's 32 outputs as `kVectors` vectors.
   template <class Emit>
-  void multiply(long panel, uint8_t* rows, long count, const Emit& emit) const {
+  void multiply(long panel, uint8_t* rows, long count, uint8_t* scratch, const Emit& emit) const {
     with_format([&](auto format) {
       using F = decltype(format);
       const uint8_t* weights = data_ + panel * panel_bytes_;
+      if constexpr (has_wide(format)) {
+        if (count >= F::kWide) return multiply_by_tiles<F>(weights, inputs_, rows, count, scratch, emit);
+      }
       in_tiles<F::kRows>(count, [&](long first, auto size) {
         Floats sums[size][kVectors];
         uint8_t* tile = rows + first * F::row_bytes(inputs_);
@@ -74,6 +99,15 @@ class Matrix {
 
  private:
   static constexpr long kAhead = 3;  // rows from which on weights are asked for ahead
+
+  template <class F>
+  static constexpr bool has_wide(F) {
+    return F::kWide < kNever;
+  }
+  template <class F>
+  long wide_bytes(F) const {
+    return F::WideRows::bytes(inputs_);
+  }
 
   template <class Body>
   void with_format(const Body& body) const {

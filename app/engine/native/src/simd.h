@@ -55,6 +55,9 @@ using Quad = int32_t;
 inline Ints repeat(int32_t value) { return Ints(_mm512_set1_epi32(value)); }
 inline Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(__m512i(a)); }
 inline Bytes load_bytes(const uint8_t* from) { return Bytes(_mm512_loadu_si512(from)); }
+inline Ints load_ints(const int32_t* from) { return Ints(_mm512_loadu_si512(from)); }
+inline void store_bytes(uint8_t* to, Bytes value) { _mm512_storeu_si512(to, __m512i(value)); }
+inline Bytes offset_bytes(Bytes a) { return a ^ 0x80; }
 inline Bytes low_nibbles(Bytes a) { return a & 0x0f; }
 inline Bytes high_nibbles(Bytes a) { return Bytes(_mm512_srli_epi16(__m512i(a), 4)) & 0x0f; }
 inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
@@ -130,6 +133,10 @@ inline Ints repeat(int32_t value) { return {_mm256_set1_epi32(value), _mm256_set
 inline Floats to_floats(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
 inline Bytes load_bytes(const uint8_t* from) {
   return {_mm256_loadu_si256((const __m256i*)from), _mm256_loadu_si256((const __m256i*)(from + 32))};
+}
+inline Bytes offset_bytes(Bytes a) {
+  const __m256i top = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(a.low, top), _mm256_xor_si256(a.high, top)};
 }
 inline Bytes low_nibbles(Bytes a) {
   const __m256i mask = _mm256_set1_epi8(0x0f);
@@ -222,6 +229,10 @@ inline Bytes load_bytes(const uint8_t* from) {
   std::memcpy(result.byte, from, sizeof result.byte);
   return result;
 }
+inline Bytes offset_bytes(Bytes a) {
+  for (uint8_t& byte : a.byte) byte ^= 0x80;
+  return a;
+}
 inline Bytes low_nibbles(Bytes a) {
   for (uint8_t& byte : a.byte) byte &= 0x0f;
   return a;
@@ -248,10 +259,18 @@ inline int32_t put_quads(Quad* to, Floats integers) {
 #endif
 
 // Above, for products of whole numbers: `Quad` holds four inputs of 8 bits with a sign; `add_quads` adds to each lane the
-// products of its four weights, which have none, with one quad; `put_quads` stores sixteen integers within [-127, 127] as four
+// products of its four weights, which have none (`offset_bytes` adds 128 to bytes that have one), with one quad; `put_quads` stores sixteen integers within [-127, 127] as four
 // quads and returns their sum. Nothing saturates, so every path gives the same integers.
 
 inline Floats zeros() { return broadcast(0.0f); }
+
+#if defined(__AVX512F__)
+
+// Halves are added to halves, as below.
+inline float sum(Floats v) { return _mm512_reduce_add_ps(v); }
+inline float largest(Floats v) { return _mm512_reduce_max_ps(v); }
+
+#else
 
 inline float sum(Floats v) {
   alignas(64) float lane[kLanes];
@@ -269,6 +288,8 @@ inline float largest(Floats v) {
   for (long i = 1; i < kLanes; i++) best = lane[i] > best ? lane[i] : best;
   return best;
 }
+
+#endif
 
 // e to the power of `a`, to about one unit in the last place; a below -87 counts as -87, above 88 as 88.
 inline Floats exponential(Floats a) {
