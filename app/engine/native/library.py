@@ -60,7 +60,8 @@ def supported_sets() -> list[str]:
 def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
     """The library for an instruction set, by default for the best one that can be built; None where there is none.
 
-    A set that the processor cannot run has none. A set that cannot be built (no compiler, or one that is older than the processor) leaves a log line.
+    A set that the processor cannot run has none. One that cannot be built (no compiler, or one that is older than the
+    processor) leaves a log line.
     """
     for name in supported_sets():
         if instruction_set not in (None, name):

@@ -53,7 +53,9 @@ def test_a_compiler_older_than_the_processor_builds_for_the_next_best_set(
 def test_tiles_that_the_system_does_not_grant_are_not_used(
     fresh_library: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = " ".join({one.replace("-", "_") for needed in library.INSTRUCTION_SETS.values() for one in needed})
+    every = " ".join(
+        {one.replace("-", "_") for needed in library.INSTRUCTION_SETS.values() for one in needed}
+    )
     monkeypatch.setattr(library, "_processor_flags", lambda: f"flags : {every}")
     monkeypatch.setattr(library, "_tiles_granted", lambda: True)
     assert supported_sets() == list(library.INSTRUCTION_SETS)

@@ -78,12 +78,9 @@ void multiply_by_tiles(const uint8_t* panel, long inputs, uint8_t* rows, long co
   constexpr long kTogether = 2;  // tiles of rows that meet a group of weights while it is in the nearest cache
   const long groups = Rows::groups(inputs), tiles = (count + kTileRows - 1) / kTileRows;
   const uint8_t* weights = F::wide_weights(panel, inputs, scratch);
+  const uint8_t* next = panel + F::panel_bytes(inputs);
+  const long lines = F::panel_bytes(inputs) / 64, per_unit = (lines + groups * tiles - 1) / (groups * tiles);
   in_tiles<kTogether>(tiles, [&](long first, auto together) {
-    // Meanwhile the next panel comes near, for which the processor would wait.
-    const long lines = F::panel_bytes(inputs) / 64;
-    for (long line = lines * first / tiles; line < lines * (first + together) / tiles; line++) {
-      __builtin_prefetch(panel + (lines + line) * 64, 0, 2);
-    }
     // On a page of their own: a load waits for a store before it whose address has the same lower twelve bits.
     struct alignas(4096) {
       Floats sums[kTogether][kTileRows][kVectors];
@@ -101,6 +98,8 @@ void multiply_by_tiles(const uint8_t* panel, long inputs, uint8_t* rows, long co
     const long units = groups * together;
     const auto step = [&](auto set, long unit) {
       if (unit < units) {
+        // The next panel comes near, a little with each unit, for the processor would wait for it.
+        for (long line = 0; line < per_unit; line++, next += 64) __builtin_prefetch(next, 0, 2);
         const long group = unit / together;
         multiply_group<4 + 2 * set>(quads[unit % together] + group * kTileGroup * kTileRows,
                                     weights + group * kTileGroup * kPanel);

@@ -80,7 +80,7 @@ struct Int8 {
   }
 
 #if defined(__AMX_INT8__)
-  static constexpr long kWide = 16;
+  static constexpr long kWide = 10;
   static long wide_scratch(long) { return 0; }
   static const uint8_t* wide_weights(const uint8_t* panel, long, uint8_t*) { return panel; }
 #else

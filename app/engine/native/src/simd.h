@@ -60,6 +60,18 @@ inline void store_bytes(uint8_t* to, Bytes value) { _mm512_storeu_si512(to, __m5
 inline Bytes offset_bytes(Bytes a) { return a ^ 0x80; }
 inline Bytes low_nibbles(Bytes a) { return a & 0x0f; }
 inline Bytes high_nibbles(Bytes a) { return Bytes(_mm512_srli_epi16(__m512i(a), 4)) & 0x0f; }
+inline Ints load_steps(const int8_t* from) {
+  return Ints(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from))) & 0xffff;
+}
+inline Ints add_in_steps(Ints sum, Ints total, Ints steps) {
+  return Ints(_mm512_dpwssd_epi32(__m512i(sum), __m512i(total), __m512i(steps)));
+}
+inline Bytes times_steps(Bytes nibbles, Ints steps) {
+  const __m512i both = __m512i(steps | steps << 16), amounts = _mm512_abs_epi16(both);
+  const Bytes signs = Bytes(_mm512_srai_epi16(both, 15));
+  const Bytes eights = Bytes(_mm512_slli_epi16(amounts, 3)) | Bytes(_mm512_slli_epi16(amounts, 11));
+  return ((Bytes(_mm512_mullo_epi16(__m512i(nibbles), amounts)) - eights) ^ signs) - signs;
+}
 inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
   return Ints(_mm512_dpbusd_epi32(__m512i(sum), __m512i(weights), _mm512_set1_epi32(*input)));
 }
@@ -144,6 +156,14 @@ inline Bytes low_nibbles(Bytes a) {
 }
 inline Bytes high_nibbles(Bytes a) {
   return low_nibbles({_mm256_srli_epi16(a.low, 4), _mm256_srli_epi16(a.high, 4)});
+}
+inline __m256i load_steps_half(const int8_t* from) {
+  return _mm256_and_si256(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)), _mm256_set1_epi32(0xffff));
+}
+inline Ints load_steps(const int8_t* from) { return {load_steps_half(from), load_steps_half(from + 8)}; }
+inline Ints add_in_steps(Ints sum, Ints total, Ints steps) {
+  return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(total.low, steps.low)),
+          _mm256_add_epi32(sum.high, _mm256_madd_epi16(total.high, steps.high))};
 }
 inline __m256i add_quads_half(__m256i sum, __m256i weights, __m256i even, __m256i odd) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_and_si256(weights, _mm256_set1_epi16(0xff)), even));
@@ -241,6 +261,15 @@ inline Bytes high_nibbles(Bytes a) {
   for (uint8_t& byte : a.byte) byte >>= 4;
   return a;
 }
+inline Ints load_steps(const int8_t* from) {
+  Ints result;
+  for (long i = 0; i < kLanes; i++) result.lane[i] = from[i];
+  return result;
+}
+inline Ints add_in_steps(Ints sum, Ints total, Ints steps) {
+  for (long i = 0; i < kLanes; i++) sum.lane[i] += total.lane[i] * steps.lane[i];
+  return sum;
+}
 inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
   for (long i = 0; i < kLanes; i++) {
     for (long j = 0; j < 4; j++) sum.lane[i] += int32_t(weights.byte[4 * i + j]) * input->input[j];
@@ -260,7 +289,9 @@ inline int32_t put_quads(Quad* to, Floats integers) {
 
 // Above, for products of whole numbers: `Quad` holds four inputs of 8 bits with a sign; `add_quads` adds to each lane the
 // products of its four weights, which have none (`offset_bytes` adds 128 to bytes that have one), with one quad; `put_quads` stores sixteen integers within [-127, 127] as four
-// quads and returns their sum. Nothing saturates, so every path gives the same integers.
+// quads and returns their sum; `add_in_steps` adds totals of at most 16 bits times their steps, of which `load_steps` leaves
+// the lower 16 bits of each lane; `times_steps` is a nibble less 8, times its output's step. Nothing saturates, so every
+// path gives the same integers.
 
 inline Floats zeros() { return broadcast(0.0f); }
 
