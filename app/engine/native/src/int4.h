@@ -16,9 +16,8 @@ struct Int4 {
     Rows(tile, size, inputs).set(row, from);
   }
 
-  // A block is a group of a panel. For each of its parts and each vector there are four loads of 64 bytes, whose lower
-  // nibbles are the part's first four quads and whose upper ones the others; then come the parts' steps, then the scales in
-  // bf16.
+  // A block is a group of a panel: the steps of its parts, its scales in bf16, and for each part and each vector four loads of
+  // 64 bytes, whose lower nibbles are the part's first four quads and whose upper ones the others.
   static void pack(const float* weights, long count, long inputs, uint8_t* panel, long vector) {
     for (long first = 0; first < inputs; first += kGroup) {
       uint8_t* block = panel + first / kGroup * kBlock;
@@ -105,7 +104,7 @@ struct Int4 {
 
  private:
   static constexpr long kGroup = 128, kPart = 32, kParts = kGroup / kPart;
-  static constexpr long kNibbles = kGroup * kPanel / 2, kBlock = kNibbles + kParts * kPanel + kPanel * 2;
+  static constexpr long kHead = kParts * kPanel + kPanel * 2, kBlock = kHead + kGroup * kPanel / 2;
   static constexpr int kMost = 15;  // of a step: eight times that is a number of 8 bits
 
   template <long Size, long Vectors, bool Ahead>
@@ -120,7 +119,7 @@ struct Int4 {
       for (auto& of_row : sums) {
         for (Ints& s : of_row) s = repeat(0);
       }
-      for (long byte = kNibbles; byte < kBlock; byte += 64) prefetch<Ahead>(block + byte);
+      for (long byte = 0; byte < kHead; byte += 64) prefetch<Ahead>(block + byte);
       for (const long first = part, last = std::min(part + kParts, parts); part < last; part++) {
         const uint8_t* nibbles = block + place(vector * kLanes, (part - first) * kPart);
         for (long byte = 0; byte < Vectors * 256; byte += 64) prefetch<Ahead>(nibbles + byte);
@@ -158,14 +157,15 @@ struct Int4 {
     }
   }
 
-  static int8_t* steps(uint8_t* block, long part) { return reinterpret_cast<int8_t*>(block + kNibbles + part * kPanel); }
+  static int8_t* steps(uint8_t* block, long part) { return reinterpret_cast<int8_t*>(block + part * kPanel); }
   static const int8_t* steps(const uint8_t* block, long part) { return steps(const_cast<uint8_t*>(block), part); }
-  static uint16_t* scales(uint8_t* block) { return reinterpret_cast<uint16_t*>(block + kNibbles + kParts * kPanel); }
+  static uint16_t* scales(uint8_t* block) { return reinterpret_cast<uint16_t*>(block + kParts * kPanel); }
   static const uint16_t* scales(const uint8_t* block) { return scales(const_cast<uint8_t*>(block)); }
 
   // The byte of an output's input in its block; which nibble is a matter of the half of its part.
   static long place(long output, long input) {
-    return input / kPart * (kPart * kPanel / 2) + (output / kLanes * 4 + input % 16 / 4) * 64 + output % kLanes * 4 + input % 4;
+    const long load = input / kPart * kVectors * 4 + output / kLanes * 4 + input % 16 / 4;
+    return kHead + load * 64 + output % kLanes * 4 + input % 4;
   }
 
   // The levels, from -8 to 7, that are nearest to the weights.
