@@ -32,28 +32,40 @@ _FLAGS = [
 ]
 _AVX512 = ["avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"]
 INSTRUCTION_SETS: dict[str, list[str]] = {
+    "avx512-amx": ["avx2", "fma", *_AVX512, "avx512bf16", "amx-tile", "amx-int8"],
     "avx512-bf16": ["avx2", "fma", *_AVX512, "avx512bf16"],
     "avx512-vnni": ["avx2", "fma", *_AVX512],
     "avx2": ["avx2", "fma"],
     "portable": [],
 }
 """What the library is built for, best first, with the compiler's names of the extensions that it uses."""
+_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA = 158, 0x1023, 18
+"""The system call of Linux on x86-64, its ARCH_REQ_XCOMP_PERM, and the number of the registers that it is asked for."""
 
 
 def supported_sets() -> list[str]:
     """The instruction sets that this processor can run, best first."""
-    # The compiler's names are the system's without the underscores.
-    flags = _processor_flags().replace("_", "").split()
-    return [name for name, needed in INSTRUCTION_SETS.items() if all(one in flags for one in needed)]
+    # The compiler's names are the system's without the underscores, or with dashes instead.
+    flags = {flag.replace("_", "") for flag in _processor_flags().split()}
+    if not _tiles_granted():
+        flags -= {"amxtile"}
+    return [
+        name
+        for name, needed in INSTRUCTION_SETS.items()
+        if all(one.replace("-", "") in flags for one in needed)
+    ]
 
 
 @cache
 def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
     """The library for an instruction set, by default for the best one that can be built; None where there is none.
 
-    A set that cannot be built (no compiler, or one that is older than the processor) leaves a log line.
+    A set that the processor cannot run has none. One that cannot be built (no compiler, or one that is older than the
+    processor) leaves a log line.
     """
-    for name in [instruction_set] if instruction_set else supported_sets():
+    for name in supported_sets():
+        if instruction_set not in (None, name):
+            continue
         try:
             path = _library_path(name)
             if not path.exists():
@@ -63,6 +75,14 @@ def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
         except (OSError, subprocess.CalledProcessError) as error:
             logger.warning("no native library for %s: %s", name, error)
     return None
+
+
+@cache
+def _tiles_granted() -> bool:
+    """Whether the system lets this process use the tile registers of AMX: Linux wants to be asked once."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
 
 
 def _processor_flags() -> str:

@@ -8,6 +8,11 @@
 #include <cstdlib>
 #include <random>
 
+#if defined(__AMX_TILE__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "burst.h"
 #include "decoder.h"
 
@@ -90,6 +95,9 @@ std::vector<int32_t> say(Decoder& decoder, const std::vector<int32_t>& table, lo
 }  // namespace
 
 int main(int, char** arguments) {
+#if defined(__AMX_TILE__)
+  if (syscall(SYS_arch_prctl, 0x1023, 18) != 0) return 3;  // may this process use tiles
+#endif
   const int threads = std::atoi(arguments[1]);
   const std::vector<float> frequencies(kHeadDim / 2, 0.1f);
   const std::vector<int64_t> windows = {0, 9};

@@ -194,6 +194,30 @@ def test_branches_are_bit_equal_together_and_row_by_row(name: str, instruction_s
     assert torch.equal(some, together[wanted])
 
 
+@pytest.mark.parametrize("instruction_set", supported_sets())
+@pytest.mark.parametrize("weights", WeightFormat)
+def test_bit_equal_where_rows_fill_several_blocks(weights: WeightFormat, instruction_set: str) -> None:
+    """Inputs so wide that those of all rows do not fit a cache: they are multiplied a block at a time."""
+    torch.manual_seed(5)
+    config = LlamaConfig(**SIZES | {"intermediate_size": 4999, "num_hidden_layers": 1})
+    native = made(AutoModelForCausalLM.from_config(config), weights, instruction_set, blocks=32)
+    chooser = random.Random(3)
+    ids = [chooser.randrange(config.vocab_size) for _ in range(450)]
+    (whole,) = step(native, [Cut(ids, list(range(29)), 0, 450)])
+    for start, end in ((0, 1), (1, 8), (8, 30), (30, 437), (437, 450)):
+        (part,) = step(native, [Cut(ids, list(range(29)), start, end)])
+        assert torch.equal(part, whole[start:end])
+
+
+@pytest.mark.parametrize("weights", [WeightFormat.INT8, WeightFormat.INT4])
+@pytest.mark.parametrize("name", ["llama, biases", "llama, sizes that fill no vector"])
+def test_bit_equal_with_and_without_tiles(name: str, weights: WeightFormat) -> None:
+    sets = [name for name in ("avx512-amx", "avx512-bf16") if name in supported_sets()]
+    cut = Cut(tokens(name), [3, 1, 7, 9, 2], 0, TOKENS)
+    results = [step(decoder(name, weights, one), [cut])[0] for one in sets]
+    assert all(torch.equal(results[0], other) for other in results[1:])
+
+
 @pytest.mark.parametrize("weights", WeightFormat)
 def test_only_the_wanted_rows_are_answered(weights: WeightFormat) -> None:
     name = "llama, sizes that fill no vector"

@@ -50,6 +50,26 @@ def test_a_compiler_older_than_the_processor_builds_for_the_next_best_set(
     assert [file.name for file in tmp_path.iterdir()] == ["portable.so"]
 
 
+def test_tiles_that_the_system_does_not_grant_are_not_used(
+    fresh_library: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = " ".join(
+        {one.replace("-", "_") for needed in library.INSTRUCTION_SETS.values() for one in needed}
+    )
+    monkeypatch.setattr(library, "_processor_flags", lambda: f"flags : {every}")
+    monkeypatch.setattr(library, "_tiles_granted", lambda: True)
+    assert supported_sets() == list(library.INSTRUCTION_SETS)
+    monkeypatch.setattr(library, "_tiles_granted", lambda: False)
+    assert supported_sets() == list(library.INSTRUCTION_SETS)[1:]
+
+
+def test_a_set_that_the_processor_lacks_has_no_library(
+    fresh_library: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_processor_flags", lambda: "flags : sse2")
+    assert native_library("avx2") is None
+
+
 def test_what_one_user_builds_another_can_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An image is built as root and run as another user."""
     old = os.umask(0o022)

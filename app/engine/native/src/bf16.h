@@ -7,6 +7,8 @@
 #include "panel.h"
 
 struct Bf16 {
+  static constexpr long kWide = kNever;
+
   static long row_bytes(long inputs) { return padded(inputs) * long(sizeof(Input)); }
   static long panel_bytes(long inputs) { return padded(inputs) * kPanel * 2; }
 

@@ -29,6 +29,13 @@ Floats norm_factor(const float* from, long stride, long size, float epsilon) {
   return broadcast(1.0f / std::sqrt(sum(squares) / float(size) + epsilon));
 }
 
+// Rows that are multiplied together: so many that their inputs fit half of a cache of two megabytes, and blocks as equal
+// as tiles of rows allow.
+long block_rows(const Matrix& weights, long count) {
+  const long most = std::max(1L, (1L << 20) / weights.row_bytes()), blocks = std::max(1L, (count + most - 1) / most);
+  return std::max(1L, Matrix::room((count + blocks - 1) / blocks));
+}
+
 // Store a panel's outputs in a row of `outputs` numbers, which the last panel may reach beyond.
 void store_outputs(float* row, long first, long outputs, const Floats* sums) {
   for (long v = 0; v < kVectors; v++, first += kLanes) {
@@ -66,7 +73,7 @@ Decoder::Decoder(const Shape& shape, int threads)
   // One piece of memory for all, because huge pages begin at few addresses and most matrices are no longer than a few.
   size_t total = 0;
   each_matrix([&](Matrix& matrix) { total += matrix.bytes(); });
-  weights_ = Buffer<uint8_t>(total);
+  weights_ = Buffer<uint8_t>(total + kTileSlack);
   uint8_t* memory = weights_.data();
   each_matrix([&](Matrix& matrix) {
     matrix.place(memory);
@@ -136,7 +143,7 @@ void Decoder::allocate(long blocks, long block_size) {
   cache_.reset(new KeyValueCache(cache_memory_.data(), blocks, block_size, shape_.kv_heads, shape_.head_dim));
 }
 
-size_t Decoder::bytes() const { return weights_.bytes() + embedding_.bytes(); }
+size_t Decoder::bytes() const { return weights_.bytes() - kTileSlack + embedding_.bytes(); }
 
 bool Decoder::valid(const Step& step) const {
   for (long i = 0; i < step.table_count; i++) {
@@ -163,6 +170,7 @@ void Decoder::choose(const Step& step, int32_t* tokens, int threads) {
 void Decoder::run(const Step& step, const Results& results, int threads) {
   prepare(step, threads);
   team_->run(threads, [&](int thread) {
+    const TileRegisters registers;
     if (division_ == Division::kSequences) {
       team_->share(thread, slices_.size(), 1,
                    [&](long i) { run_slice({step, slices_[i], thread, slices_[i].count}, results); });
@@ -248,22 +256,31 @@ void Decoder::run_head(const Work& work, const Results& results) {
 template <class Source, class Emit>
 void Decoder::project(const Linear& linear, const Work& work, const Source& source, const Emit& emit) {
   const Matrix& weights = linear.weights;
-  const long first = work.slice.first;
-  const long tiles = weights.tiles(work.count);
+  // Rows are taken in blocks that stay in the cache while all weights pass by.
+  const long most = block_rows(weights, work.count), blocks = (work.count + most - 1) / most;
+  const long tiles_of_block = weights.tiles(most);
+  const long tiles = blocks > 0 ? (blocks - 1) * tiles_of_block + weights.tiles(work.count - (blocks - 1) * most) : 0;
   // With fewer tiles than threads, each thread prepares all of them by itself, sooner than they would have waited.
   const bool alone = division_ == Division::kLoops && tiles < team_->size();
-  uint8_t* prepared = alone ? scratch_[work.thread].prepared.data() : prepared_.data() + first * prepared_stride_;
-  const auto prepare = [&](long tile) {
-    weights.prepare([&](long row) { return source(first + row); }, prepared, tile, work.count);
+  uint8_t* prepared = alone ? scratch_[work.thread].prepared.data() : prepared_.data() + work.slice.room_first * prepared_stride_;
+  const auto rows_from = [&](long block) { return prepared + block * most * weights.row_bytes(); };
+  const auto prepare = [&](long task) {
+    // The last block may have more tiles than the others, smaller ones.
+    const long block = std::min(task / tiles_of_block, blocks - 1), first = work.slice.first + block * most;
+    weights.prepare([&](long row) { return source(first + row); }, rows_from(block), task - block * tiles_of_block,
+                    std::min(most, work.count - block * most));
   };
   if (alone) {
     for (long tile = 0; tile < tiles; tile++) prepare(tile);
   } else {
     share(work, tiles, prepare);
   }
-  share(work, weights.panels(), [&](long panel) {
+  share(work, blocks * weights.panels(), [&](long task) {
+    const long block = task / weights.panels(), panel = task % weights.panels(), first = work.slice.first + block * most;
     const float* bias = linear.bias.data() + panel * kPanel;
-    weights.multiply(panel, prepared, work.count, [&](long row, const Floats* sums) {
+    uint8_t* expanded = scratch_[work.thread].expanded.data();
+    const long count = std::min(most, work.count - block * most);
+    weights.multiply(panel, rows_from(block), count, expanded, [&](long row, const Floats* sums) {
       const Floats outputs[kVectors] = {sums[0] + load(bias), sums[1] + load(bias + kLanes)};
       emit(first + row, panel, outputs);
     });
@@ -289,9 +306,11 @@ void Decoder::add_to_residual(const Linear& linear, const Work& work, const Sour
 void Decoder::prepare(const Step& step, int threads) {
   if (team_->most() < threads) team_.reset(new Team(threads));
   const size_t count = step.count;
-  prepared_stride_ = head_.weights.row_bytes();
-  for (const Linear* linear : {&layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
+  long expanded = 0;
+  prepared_stride_ = 0;
+  for (const Linear* linear : {&head_, &layers_[0].qkv, &layers_[0].output, &layers_[0].gate_up, &layers_[0].down}) {
     prepared_stride_ = std::max(prepared_stride_, linear->weights.row_bytes());
+    expanded = std::max(expanded, linear->weights.scratch_bytes());
   }
   residual_.reserve(count * hidden_stride_);
   angles_.reserve(count * shape_.head_dim);
@@ -299,16 +318,17 @@ void Decoder::prepare(const Step& step, int threads) {
   queries_.reserve(count * attended_stride_);
   attended_.reserve(count * attended_stride_);
   gated_.reserve(count * gated_stride_);
-  prepared_.reserve(count * prepared_stride_);
   long longest = 0;
   for (long i = 0; i < step.count; i++) longest = std::max<long>(longest, step.rows[i].index);
   if (scratch_.size() < size_t(threads)) scratch_.resize(threads);
   for (Scratch& scratch : scratch_) {
     scratch.normed.reserve(hidden_stride_);
     scratch.scores.reserve(Attention::scratch(*cache_, longest));
-    if (head_.weights.tiles(count) < threads) scratch.prepared.reserve(count * prepared_stride_);
+    scratch.expanded.reserve(expanded);
+    if (head_.weights.tiles(count) < threads) scratch.prepared.reserve(Matrix::room(count) * prepared_stride_);
   }
   divide(step, threads);
+  prepared_.reserve((slices_.back().room_first + Matrix::room(slices_.back().count)) * prepared_stride_);
 }
 
 // Whichever moves fewer bytes: threads that share loops write and read each other's numbers after every one, threads with
@@ -345,6 +365,7 @@ void Decoder::add_slice(const Step& step, long last) {
   if (!slices_.empty()) {
     slice.first = slices_.back().first + slices_.back().count;
     slice.first_wanted = slices_.back().first_wanted + slices_.back().wanted_count;
+    slice.room_first = slices_.back().room_first + Matrix::room(slices_.back().count);
   }
   for (long row = slice.first; row < last; row++) {
     const long wanted = slice.first_wanted + slice.wanted_count;

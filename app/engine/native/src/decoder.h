@@ -90,6 +90,7 @@ class Decoder {
   struct Slice {
     long first, count;                         // of the step's rows
     long first_wanted, wanted_count;           // of those whose logits are wanted
+    long room_first;                           // where its prepared rows begin, as rows
     std::vector<RowTile> pages;                // rows whose keys and values lie in one page, between each other
     std::vector<RowTile> tiles, wanted_tiles;  // for attention: all rows, and the wanted ones
     bool apart;                                // whether each tile is all of its sequence, and all rows are wanted
@@ -98,7 +99,7 @@ class Decoder {
   // What one thread writes while it computes; no two threads' lie in one line of the processor's cache.
   struct alignas(64) Scratch {
     Buffer<float> normed, scores;
-    Buffer<uint8_t> prepared;
+    Buffer<uint8_t> prepared, expanded;  // rows, and weights
     std::vector<Attention::Page> pages;
   };
 

@@ -2,10 +2,12 @@
 
 #pragma once
 
+#include "amx.h"
 #include "quantized_rows.h"
 
 struct Int8 {
   using Rows = QuantizedRows<128, 128, 128>;
+  using WideRows = QuantizedRows<128, 128, 0, kTileInputs / 4>;
 
   static long row_bytes(long inputs) { return Rows::bytes(inputs); }
   static long panel_bytes(long inputs) { return padded(inputs) * kPanel + kPanel * long(sizeof(float)); }
@@ -13,7 +15,7 @@ struct Int8 {
     Rows(tile, size, inputs).set(row, from);
   }
 
-  // For each quad of inputs lie 16 outputs' quads, then the other 16's; the scales come last.
+  // For each quad of inputs lie 16 outputs' quads, with a sign, then the other 16's; the scales come last.
   static void pack(const float* weights, long count, long inputs, uint8_t* panel, long vector) {
     for (long lane = 0; lane < kLanes; lane++) {
       const float* of_lane = weights + lane * inputs;
@@ -26,14 +28,14 @@ struct Int8 {
       const float inverse = top > Rows::kLeast && check == 0 ? 127.0f / top : 0.0f;
       for (long i = 0; i < padded(inputs); i++) {
         const float weight = lane < count && i < inputs && inverse > 0 ? of_lane[i] * inverse : 0.0f;
-        panel[place(vector * kLanes + lane, i)] = uint8_t(128 + long(std::nearbyint(weight)));
+        panel[place(vector * kLanes + lane, i)] = uint8_t(long(std::nearbyint(weight)));
       }
     }
   }
 
   static void unpack(const uint8_t* panel, long output, long inputs, float* to) {
     const float scale = scales(const_cast<uint8_t*>(panel), inputs)[output];
-    for (long i = 0; i < inputs; i++) to[i] = scale * float(long(panel[place(output, i)]) - 128);
+    for (long i = 0; i < inputs; i++) to[i] = scale * float(int8_t(panel[place(output, i)]));
   }
 
 #if defined(__AVX512F__)
@@ -46,7 +48,6 @@ struct Int8 {
   static void multiply(const uint8_t* panel, long inputs, uint8_t* tile, Floats (*sums)[kVectors]) {
     const Rows rows(tile, Size, inputs);
     const long quads = padded(inputs) / 4;
-    const float* by = scales(const_cast<uint8_t*>(panel), inputs);
     for (long vector = 0; vector < kVectors; vector += kAtOnce) {
       for (long r = 0; r < Size; r++) {
         for (long v = 0; v < kAtOnce; v++) sums[r][vector + v] = zeros();
@@ -61,7 +62,7 @@ struct Int8 {
           for (long v = 0; v < kAtOnce; v++) {
             const uint8_t* from = panel + place((vector + v) * kLanes, quad * 4);
             prefetch<Ahead>(from);
-            weights[v] = load_bytes(from);
+            weights[v] = offset_bytes(load_bytes(from));
           }
           for (long r = 0; r < Size; r++) {
             for (long v = 0; v < kAtOnce; v++) totals[r][v] = add_quads(totals[r][v], weights[v], rows.quads(quad) + r);
@@ -69,15 +70,29 @@ struct Int8 {
         }
         for (long r = 0; r < Size; r++) {
           const Floats scale = broadcast(rows.scales(group)[r]);
-          for (long v = 0; v < kAtOnce; v++) {
-            sums[r][vector + v] = multiply_add(to_floats(totals[r][v]), scale, sums[r][vector + v]);
-          }
+          for (long v = 0; v < kAtOnce; v++) sums[r][vector + v] = add_group(totals[r][v], {}, scale, sums[r][vector + v]);
         }
       }
       for (long r = 0; r < Size; r++) {
-        for (long v = vector; v < vector + kAtOnce; v++) sums[r][v] = sums[r][v] * load(by + v * kLanes);
+        for (long v = vector; v < vector + kAtOnce; v++) sums[r][v] = finished(sums[r][v], panel, inputs, v);
       }
     }
+  }
+
+#if defined(__AMX_INT8__)
+  static constexpr long kWide = 10;
+  static long wide_scratch(long) { return 0; }
+  static const uint8_t* wide_weights(const uint8_t* panel, long, uint8_t*) { return panel; }
+#else
+  static constexpr long kWide = kNever;
+#endif
+
+  // How the total of a group is added to a sum, and how that is finished.
+  struct None {};
+  static None group_scale(const uint8_t*, long, long) { return {}; }
+  static Floats add_group(Ints total, None, Floats scale, Floats sum) { return multiply_add(to_floats(total), scale, sum); }
+  static Floats finished(Floats sum, const uint8_t* panel, long inputs, long vector) {
+    return sum * load(scales(const_cast<uint8_t*>(panel), inputs) + vector * kLanes);
   }
 
  private:

@@ -17,7 +17,7 @@ class Matrix {
     with_format([&](auto format_of) { panel_bytes_ = decltype(format_of)::panel_bytes(inputs); });
   }
 
-  // Take the memory that holds its weights: `bytes`, zero at first.
+  // Take the memory that holds its weights: `bytes`, zero at first, and `kTileSlack` of whatever comes after them.
   void place(uint8_t* memory) { data_ = memory; }
 
   long panels() const { return (outputs_ + kPanel - 1) / kPanel; }
@@ -35,37 +35,67 @@ class Matrix {
     with_format([&](auto format) { format.unpack(panel, output % kPanel, inputs_, weights); });
   }
 
-  // Bytes of a row as `prepare` leaves it.
+  // Bytes of a row as `prepare` leaves it, whatever the number of rows.
   long row_bytes() const {
     long bytes = 0;
-    with_format([&](auto format) { bytes = format.row_bytes(inputs_); });
+    with_format([&](auto format) {
+      bytes = format.row_bytes(inputs_);
+      if constexpr (has_wide(format)) bytes = std::max(bytes, wide_bytes(format));
+    });
+    return bytes;
+  }
+
+  // Rows for which `prepare` needs room where there are `count`.
+  static long room(long count) { return (count + kTileRows - 1) / kTileRows * kTileRows; }
+
+  // Bytes that each thread lends to `multiply`.
+  long scratch_bytes() const {
+    long bytes = 0;
+    with_format([&](auto format) {
+      if constexpr (has_wide(format)) bytes = format.wide_scratch(inputs_);
+    });
     return bytes;
   }
 
   // Tiles in which `count` rows are multiplied.
   long tiles(long count) const {
     long tiles = 0;
-    with_format([&](auto format) { tiles = tiles_of<decltype(format)::kRows>(count); });
+    with_format([&](auto format) {
+      using F = decltype(format);
+      tiles = is_wide(format, count) ? room(count) / kTileRows : tiles_of<F::kRows>(count);
+    });
     return tiles;
   }
 
   // Put the rows of tile `number`, each padded with zeros by `source(row)`, where `multiply` reads them; `rows` has room for
-  // `count`. A tile's rows lie between each other, so threads that shared them would wait for each other's memory.
+  // `room(count)`. A tile's rows lie between each other, so threads that shared them would wait for each other's memory.
   template <class Source>
   void prepare(const Source& source, uint8_t* rows, long number, long count) const {
     with_format([&](auto format) {
-      const auto [first, size] = tile_of<decltype(format)::kRows>(number, count);
-      uint8_t* tile = rows + first * format.row_bytes(inputs_);
-      for (long row = 0; row < size; row++) format.prepare(source(first + row), inputs_, tile, size, row);
+      using F = decltype(format);
+      if constexpr (has_wide(format)) {
+        if (is_wide(format, count)) {
+          const long first = number * kTileRows;
+          typename F::WideRows tile(rows + first * wide_bytes(format), kTileRows, inputs_);
+          for (long row = 0; row < std::min(kTileRows, count - first); row++) tile.set(row, source(first + row));
+          return;
+        }
+      }
+      const auto [first, size] = tile_of<F::kRows>(number, count);
+      uint8_t* tile = rows + first * F::row_bytes(inputs_);
+      for (long row = 0; row < size; row++) F::prepare(source(first + row), inputs_, tile, size, row);
     });
   }
 
   // For each of `count` prepared rows call `emit(row, sums)` with the panel's 32 outputs as `kVectors` vectors.
   template <class Emit>
-  void multiply(long panel, uint8_t* rows, long count, const Emit& emit) const {
+  void multiply(long panel, uint8_t* rows, long count, uint8_t* scratch, const Emit& emit) const {
     with_format([&](auto format) {
       using F = decltype(format);
       const uint8_t* weights = data_ + panel * panel_bytes_;
+      if constexpr (has_wide(format)) {
+        if (is_wide(format, count)) return multiply_by_tiles<F>(weights, inputs_, rows, count, scratch, emit);
+      }
       in_tiles<F::kRows>(count, [&](long first, auto size) {
         Floats sums[size][kVectors];
         uint8_t* tile = rows + first * F::row_bytes(inputs_);
@@ -84,6 +114,19 @@ class Matrix {
 
  private:
   static constexpr long kAhead = 3;  // rows from which on weights are asked for ahead
+
+  template <class F>
+  static constexpr bool has_wide(F) {
+    return F::kWide < kNever;
+  }
+  template <class F>
+  static bool is_wide(F, long count) {
+    return has_wide(F()) && count >= F::kWide;
+  }
+  template <class F>
+  long wide_bytes(F) const {
+    return F::WideRows::bytes(inputs_);
+  }
 
   template <class Body>
   void with_format(const Body& body) const {

@@ -1,9 +1,9 @@
 // QuantizedRows: a tile's rows of inputs as 8-bit integers, in groups that each have a scale.
 //
 // The zero point of the weights costs nothing in the products: what it adds is the sum of some inputs times that point, and
-// sums of products begin with its negative. They begin anew with each part of a group. Quads of the same four inputs lie
-// side by side, row after row, and so do scales and starts: a tile reads one stream of memory. A group that is not finite
-// gets a scale that is not a number, so that no made-up number comes out of it.
+// sums of products begin with its negative. They begin anew with each part of a group. Of each row `Together` quads lie side
+// by side, then the same of the next row, and likewise scales and starts: a tile reads one stream of memory. A group that is
+// not finite gets a scale that is not a number, so that no made-up number comes out of it.
 
 #pragma once
 
@@ -11,16 +11,17 @@
 
 #include "panel.h"
 
-template <long Group, long Part, long ZeroPoint>
+template <long Group, long Part, long ZeroPoint, long Together = 1>
 class QuantizedRows {
  public:
   static constexpr long kGroup = Group, kPart = Part;
 
   static long groups(long inputs) { return (padded(inputs) + Group - 1) / Group; }
   static long parts(long inputs) { return (padded(inputs) + Part - 1) / Part; }
+  static long starts_of_row(long inputs) { return ZeroPoint == 0 ? 0 : parts(inputs); }
   // Bytes of one row.
   static long bytes(long inputs) {
-    return (quad_bytes(inputs) + (groups(inputs) + parts(inputs)) * 4 + 63) / 64 * 64;
+    return (quad_bytes(inputs) + (groups(inputs) + starts_of_row(inputs)) * 4 + 63) / 64 * 64;
   }
 
   // `size` rows of `inputs` numbers each.
@@ -53,17 +54,27 @@ class QuantizedRows {
       for (long part = first; part < last; part += Part) {
         int32_t total = 0;
         for (long i = part; i < std::min(part + Part, last); i += kLanes) {
-          Quad quads[kLanes / 4];
-          total += put_quads(quads, check == 0 ? round_to_integer(load(from + i) * inverse) : zeros());
-          for (long j = 0; j < kLanes / 4; j++) quads_[(i / 4 + j) * size_ + number] = quads[j];
+          const Floats integers = check == 0 ? round_to_integer(load(from + i) * inverse) : zeros();
+          if constexpr (Together % (kLanes / 4) == 0) {
+            total += put_quads(&quads_[place(i / 4, number)], integers);
+          } else {
+            Quad quads[kLanes / 4];
+            total += put_quads(quads, integers);
+            for (long j = 0; j < kLanes / 4; j++) quads_[place(i / 4 + j, number)] = quads[j];
+          }
         }
-        starts_[part / Part * size_ + number] = -int32_t(ZeroPoint) * total;
+        if constexpr (ZeroPoint != 0) starts_[part / Part * size_ + number] = -int32_t(ZeroPoint) * total;
       }
     }
+    for (long quad = padded(inputs_) / 4; quad < padded_quads(inputs_); quad++) quads_[place(quad, number)] = Quad();
   }
 
  private:
-  static long quad_bytes(long inputs) { return padded(inputs) / 4 * long(sizeof(Quad)); }
+  // As many as both steps of `Together` quads and groups that are multiplied as a whole need.
+  static long padded_quads(long inputs) { return Together == 1 ? padded(inputs) / 4 : groups(inputs) * Group / 4; }
+  static long quad_bytes(long inputs) { return padded_quads(inputs) * long(sizeof(Quad)); }
+
+  long place(long quad, long row) const { return (quad / Together * size_ + row) * Together + quad % Together; }
 
   const long size_, inputs_;
   Quad* quads_;

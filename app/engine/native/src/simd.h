@@ -55,8 +55,23 @@ using Quad = int32_t;
 inline Ints repeat(int32_t value) { return Ints(_mm512_set1_epi32(value)); }
 inline Floats to_floats(Ints a) { return _mm512_cvtepi32_ps(__m512i(a)); }
 inline Bytes load_bytes(const uint8_t* from) { return Bytes(_mm512_loadu_si512(from)); }
+inline Ints load_ints(const int32_t* from) { return Ints(_mm512_loadu_si512(from)); }
+inline void store_bytes(uint8_t* to, Bytes value) { _mm512_storeu_si512(to, __m512i(value)); }
+inline Bytes offset_bytes(Bytes a) { return a ^ 0x80; }
 inline Bytes low_nibbles(Bytes a) { return a & 0x0f; }
 inline Bytes high_nibbles(Bytes a) { return Bytes(_mm512_srli_epi16(__m512i(a), 4)) & 0x0f; }
+inline Ints load_steps(const int8_t* from) {
+  return Ints(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from))) & 0xffff;
+}
+inline Ints add_in_steps(Ints sum, Ints total, Ints steps) {
+  return Ints(_mm512_dpwssd_epi32(__m512i(sum), __m512i(total), __m512i(steps)));
+}
+inline Bytes times_steps(Bytes nibbles, Ints steps) {
+  const __m512i both = __m512i(steps | steps << 16), amounts = _mm512_abs_epi16(both);
+  const Bytes signs = Bytes(_mm512_srai_epi16(both, 15));
+  const Bytes eights = Bytes(_mm512_slli_epi16(amounts, 3)) | Bytes(_mm512_slli_epi16(amounts, 11));
+  return ((Bytes(_mm512_mullo_epi16(__m512i(nibbles), amounts)) - eights) ^ signs) - signs;
+}
 inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
   return Ints(_mm512_dpbusd_epi32(__m512i(sum), __m512i(weights), _mm512_set1_epi32(*input)));
 }
@@ -131,12 +146,24 @@ inline Floats to_floats(Ints a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvte
 inline Bytes load_bytes(const uint8_t* from) {
   return {_mm256_loadu_si256((const __m256i*)from), _mm256_loadu_si256((const __m256i*)(from + 32))};
 }
+inline Bytes offset_bytes(Bytes a) {
+  const __m256i top = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(a.low, top), _mm256_xor_si256(a.high, top)};
+}
 inline Bytes low_nibbles(Bytes a) {
   const __m256i mask = _mm256_set1_epi8(0x0f);
   return {_mm256_and_si256(a.low, mask), _mm256_and_si256(a.high, mask)};
 }
 inline Bytes high_nibbles(Bytes a) {
   return low_nibbles({_mm256_srli_epi16(a.low, 4), _mm256_srli_epi16(a.high, 4)});
+}
+inline __m256i load_steps_half(const int8_t* from) {
+  return _mm256_and_si256(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)), _mm256_set1_epi32(0xffff));
+}
+inline Ints load_steps(const int8_t* from) { return {load_steps_half(from), load_steps_half(from + 8)}; }
+inline Ints add_in_steps(Ints sum, Ints total, Ints steps) {
+  return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(total.low, steps.low)),
+          _mm256_add_epi32(sum.high, _mm256_madd_epi16(total.high, steps.high))};
 }
 inline __m256i add_quads_half(__m256i sum, __m256i weights, __m256i even, __m256i odd) {
   sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_and_si256(weights, _mm256_set1_epi16(0xff)), even));
@@ -222,6 +249,10 @@ inline Bytes load_bytes(const uint8_t* from) {
   std::memcpy(result.byte, from, sizeof result.byte);
   return result;
 }
+inline Bytes offset_bytes(Bytes a) {
+  for (uint8_t& byte : a.byte) byte ^= 0x80;
+  return a;
+}
 inline Bytes low_nibbles(Bytes a) {
   for (uint8_t& byte : a.byte) byte &= 0x0f;
   return a;
@@ -229,6 +260,15 @@ inline Bytes low_nibbles(Bytes a) {
 inline Bytes high_nibbles(Bytes a) {
   for (uint8_t& byte : a.byte) byte >>= 4;
   return a;
+}
+inline Ints load_steps(const int8_t* from) {
+  Ints result;
+  for (long i = 0; i < kLanes; i++) result.lane[i] = from[i];
+  return result;
+}
+inline Ints add_in_steps(Ints sum, Ints total, Ints steps) {
+  for (long i = 0; i < kLanes; i++) sum.lane[i] += total.lane[i] * steps.lane[i];
+  return sum;
 }
 inline Ints add_quads(Ints sum, Bytes weights, const Quad* input) {
   for (long i = 0; i < kLanes; i++) {
@@ -248,10 +288,20 @@ inline int32_t put_quads(Quad* to, Floats integers) {
 #endif
 
 // Above, for products of whole numbers: `Quad` holds four inputs of 8 bits with a sign; `add_quads` adds to each lane the
-// products of its four weights, which have none, with one quad; `put_quads` stores sixteen integers within [-127, 127] as four
-// quads and returns their sum. Nothing saturates, so every path gives the same integers.
+// products of its four weights, which have none (`offset_bytes` adds 128 to bytes that have one), with one quad; `put_quads` stores sixteen integers within [-127, 127] as four
+// quads and returns their sum; `add_in_steps` adds totals of at most 16 bits times their steps, of which `load_steps` leaves
+// the lower 16 bits of each lane; `times_steps` is a nibble less 8, times its output's step. Nothing saturates, so every
+// path gives the same integers.
 
 inline Floats zeros() { return broadcast(0.0f); }
+
+#if defined(__AVX512F__)
+
+// Halves are added to halves, as below.
+inline float sum(Floats v) { return _mm512_reduce_add_ps(v); }
+inline float largest(Floats v) { return _mm512_reduce_max_ps(v); }
+
+#else
 
 inline float sum(Floats v) {
   alignas(64) float lane[kLanes];
@@ -269,6 +319,8 @@ inline float largest(Floats v) {
   for (long i = 1; i < kLanes; i++) best = lane[i] > best ? lane[i] : best;
   return best;
 }
+
+#endif
 
 // e to the power of `a`, to about one unit in the last place; a below -87 counts as -87, above 88 as 88.
 inline Floats exponential(Floats a) {
