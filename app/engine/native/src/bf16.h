@@ -72,7 +72,7 @@ struct Bf16 {
       for (Floats& s : of_row) s = zeros();
     }
     for (long pair = 0; pair < pairs; pair++, inputs += 2 * Size) {
-      for (long v = 0; v < Vectors; v++) prefetch<Ahead>(weights + place(vector + v, pair, pairs));
+      for (long v = 0; v < Vectors; v++) prefetch<Size, Ahead>(weights + place(vector + v, pair, pairs));
       for (long r = 0; r < Size; r++) {
         for (long v = 0; v < Vectors; v++) {
           sums[r][v] = add_pairs(sums[r][v], weights + place(vector + v, pair, pairs), inputs + 2 * r);

@@ -119,10 +119,10 @@ struct Int4 {
       for (auto& of_row : sums) {
         for (Ints& s : of_row) s = repeat(0);
       }
-      for (long byte = 0; byte < kHead; byte += 64) prefetch<Ahead>(block + byte);
+      for (long byte = 0; byte < kHead; byte += 64) prefetch<Size, Ahead>(block + byte);
       for (const long first = part, last = std::min(part + kParts, parts); part < last; part++) {
         const uint8_t* nibbles = block + place(vector * kLanes, (part - first) * kPart);
-        for (long byte = 0; byte < Vectors * 256; byte += 64) prefetch<Ahead>(nibbles + byte);
+        for (long byte = 0; byte < Vectors * 256; byte += 64) prefetch<Size, Ahead>(nibbles + byte);
         Ints totals[Size][Vectors];
         for (long r = 0; r < Size; r++) {
           for (Ints& total : totals[r]) total = repeat(rows.starts(part)[r]);

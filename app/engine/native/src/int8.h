@@ -61,7 +61,7 @@ struct Int8 {
           Bytes weights[kAtOnce];
           for (long v = 0; v < kAtOnce; v++) {
             const uint8_t* from = panel + place((vector + v) * kLanes, quad * 4);
-            prefetch<Ahead>(from);
+            prefetch<Size, Ahead>(from);
             weights[v] = offset_bytes(load_bytes(from));
           }
           for (long r = 0; r < Size; r++) {

@@ -99,11 +99,9 @@ class Matrix {
       in_tiles<F::kRows>(count, [&](long first, auto size) {
         Floats sums[size][kVectors];
         uint8_t* tile = rows + first * F::row_bytes(inputs_);
-        // While several rows are multiplied the processor has no room to look far ahead by itself, and would wait for
-        // memory after each panel. With few rows it does that better than we could; further tiles find the weights in
-        // its cache.
-        if (size >= kAhead && first == 0) {
-          F::template multiply<size, size >= kAhead>(weights, inputs_, tile, sums);
+        // The first tile asks for weights ahead; further ones find them in the cache.
+        if (first == 0) {
+          F::template multiply<size, true>(weights, inputs_, tile, sums);
         } else {
           F::template multiply<size, false>(weights, inputs_, tile, sums);
         }
@@ -113,8 +111,6 @@ class Matrix {
   }
 
  private:
-  static constexpr long kAhead = 3;  // rows from which on weights are asked for ahead
-
   template <class F>
   static constexpr bool has_wide(F) {
     return F::kWide < kNever;

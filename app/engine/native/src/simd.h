@@ -15,10 +15,16 @@
 
 constexpr long kLanes = 16;
 
-// Ask for what comes some panels after `weights`, if `Wanted`. There is no harm in an address that holds nothing.
-template <bool Wanted>
+// Rows up to which the processor is ahead of its products with weights: it looks for memory by itself, but not far enough.
+constexpr long kFewRows = 2;
+
+// Ask for weights that come later, if `Wanted`: the next ones, where `Size` rows are few, or else, since they will take a
+// while, those some panels away. There is no harm in an address that holds nothing.
+template <long Size, bool Wanted>
 inline void prefetch(const void* weights) {
-  if constexpr (Wanted) __builtin_prefetch(static_cast<const char*>(weights) + 8192, 0, 2);
+  const char* from = static_cast<const char*>(weights);
+  if constexpr (Wanted && Size <= kFewRows) __builtin_prefetch(from + 2048, 0, 3);
+  if constexpr (Wanted && Size > kFewRows) __builtin_prefetch(from + 8192, 0, 2);
 }
 
 #if defined(__AVX512F__)
