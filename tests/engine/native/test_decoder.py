@@ -231,6 +231,18 @@ def test_only_the_wanted_rows_are_answered(weights: WeightFormat) -> None:
     assert native.step(rows, [0, 1, 2, 3, 4], [], threads=2).shape == (0, 77)
 
 
+def test_many_rows_of_which_few_are_wanted() -> None:
+    """Threads share the loops of all rows, and in the end each has the few wanted ones by itself."""
+    torch.manual_seed(6)
+    wide = {"hidden_size": 512, "intermediate_size": 512, "num_hidden_layers": 2}
+    config = LlamaConfig(**SIZES | wide)
+    model = AutoModelForCausalLM.from_config(config)
+    ids = [index % config.vocab_size for index in range(40)]
+    rows = numpy.array([[token, i, i, 0, i + 1, i + 1] for i, token in enumerate(ids)], dtype=numpy.int32)
+    results = [made(model, WeightFormat.INT8).step(rows, [0, 1, 2], [20, 39], threads) for threads in (1, 3)]
+    assert torch.equal(*results)
+
+
 @pytest.mark.parametrize("block_size", [1, 4, 32])
 def test_blocks_of_other_sizes(block_size: int) -> None:
     native = made(model("qwen3"))

@@ -325,7 +325,7 @@ void Decoder::prepare(const Step& step, int threads) {
     scratch.normed.reserve(hidden_stride_);
     scratch.scores.reserve(Attention::scratch(*cache_, longest));
     scratch.expanded.reserve(expanded);
-    if (head_.weights.tiles(count) < threads) scratch.prepared.reserve(Matrix::room(count) * prepared_stride_);
+    scratch.prepared.reserve(std::min(Matrix::room(count), threads * kTileRows) * prepared_stride_);
   }
   divide(step, threads);
   prepared_.reserve((slices_.back().room_first + Matrix::room(slices_.back().count)) * prepared_stride_);
