@@ -205,10 +205,18 @@ class MetricFamilies:
             "inter_token_seconds", "Gap between two tokens of one sequence.", [], TOKEN_GAP_BUCKETS
         ).labels(self._model)
         step = self._histogram(
-            "model_step_seconds", "Forward pass and sampling of one step.", ["phase"], FAST_BUCKETS
+            "model_step_seconds",
+            "Forward pass and sampling of one step or burst.",
+            ["phase"],
+            FAST_BUCKETS,
         )
         size = self._histogram("batch_size", "Sequences in one step.", ["phase"], BATCH_SIZE_BUCKETS)
-        tokens = self._histogram("batch_tokens", "Tokens in one step.", ["phase"], TOKEN_COUNT_BUCKETS)
+        tokens = self._histogram(
+            "batch_tokens",
+            "Tokens of one step or burst.",
+            ["phase"],
+            TOKEN_COUNT_BUCKETS,
+        )
         self._step = {
             phase: tuple(family.labels(self._model, phase) for family in (step, size, tokens))
             for phase in PHASES

@@ -101,7 +101,9 @@ class Settings(BaseSettings):
     )
     max_running: int = Field(64, ge=1, description="Most sequences that run at once.")
     threads: int = Field(
-        0, ge=0, description="CPU threads of the forward pass; 0: one per core; small models decode on one."
+        0,
+        ge=0,
+        description="CPU threads of the forward pass; 0: one per core, fewer where a model is too small for them.",
     )
     prefix_cache: bool = Field(True, description="Share the KV blocks of equal prefixes.")
     speculation: bool = Field(

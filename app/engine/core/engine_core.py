@@ -47,6 +47,8 @@ class EngineCore:
         self._eos = sorted(loaded.eos_token_ids)
         self._arrivals = arrivals
         self._cost = StepCost()
+        self._rounds = 0
+        """Rounds of the last step; 0 if it was none whose time means anything."""
         self._last_end = 0.0
         # Elsewhere the shape of a batch changes roundings, and with a draft the answer could be another.
         native = isinstance(self._runner, NativeRunner)
@@ -84,12 +86,13 @@ class EngineCore:
         started = time.monotonic()
         scheduled = self.scheduler.schedule()
         before_forward = time.monotonic()
+        self._rounds = 0
         results = self._run(scheduled) if scheduled else []
         after_forward = time.monotonic()
         self._clear_failed(scheduled, results)
         outputs = self.scheduler.update(scheduled, results)
         stats = self._stats(scheduled, results, started, after_forward - before_forward)
-        if scheduled and stats.phase == "decode":
+        if self._rounds and stats.phase == "decode":
             self._cost.measured(
                 len(scheduled), stats.drafted / self._rounds, stats.forward_seconds / self._rounds
             )
@@ -117,14 +120,19 @@ class EngineCore:
         except torch.AcceleratorError:
             raise  # the device's context is lost, and every later batch with it: only a new process can serve
         except Exception:
-            if len(scheduled) == 1 and (scheduled[0].draft or scheduled[0].burst):
-                item = scheduled[0]
-                return self._run([ScheduledSequence(item.sequence, item.start, item.end - item.start)])
-            if len(scheduled) == 1:
-                logger.exception("the forward pass of one request failed")
-                return [StepResult(failed=True)]
-            half = len(scheduled) // 2
+            results = self._run_parts(scheduled)
+            self._rounds = 0  # what such a step takes is not what the next one will
+            return results
+
+    def _run_parts(self, scheduled: list[ScheduledSequence]) -> list[StepResult]:
+        """A batch that raised, in two halves; a single sequence without what it was to say ahead."""
+        item, half = scheduled[0], len(scheduled) // 2
+        if half:
             return self._run(scheduled[:half]) + self._run(scheduled[half:])
+        if item.draft or item.burst:
+            return self._run([ScheduledSequence(item.sequence, item.start, item.end - item.start)])
+        logger.exception("the forward pass of one request failed")
+        return [StepResult(failed=True)]
 
     def _clear_failed(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> None:
         """Leave no NaN of a failed sequence in the cache: attention would carry it to the blocks' next holder."""

@@ -37,8 +37,7 @@ def make_runner(loaded: LoadedModel, config: EngineConfig) -> ModelRunner:
     """
     blocks = _num_blocks(loaded, config)
     if isinstance(loaded.model, NativeDecoder):
-        threads = config.threads or loaded.model.threads
-        return NativeRunner(loaded.model, blocks, config.block_size, threads)
+        return NativeRunner(loaded.model, blocks, config.block_size, config.threads)
     cache = KVCache(loaded.kv_shapes, blocks, config.block_size, loaded.cache_dtype, loaded.device)
     return TorchRunner(loaded.model, cache, loaded.device)
 

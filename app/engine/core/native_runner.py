@@ -9,19 +9,26 @@ from app.engine.core.batch import Batch
 from app.engine.core.scheduler import ScheduledSequence, StepResult
 from app.engine.native.decoder import NativeDecoder, Speaker, Spoken
 
+_MANY_ROWS = 32
+"""Rows of a step from which on all threads are called, whatever the size of the model."""
+_WEIGHTS_OF_A_THREAD = 2 << 20
+"""Bytes: a core's own cache holds about so much, and threads with less wait longer for each other than they compute."""
+
 
 class NativeRunner:
     """Hands batches to the decoder as rows of integers.
 
     Args:
         num_blocks: blocks of its KV cache.
-        threads: of every step.
+        threads: of every step; 0: all for steps with many rows or a large model, else as many as its weights fill.
     """
 
     def __init__(self, decoder: NativeDecoder, num_blocks: int, block_size: int, threads: int) -> None:
         decoder.allocate(num_blocks, block_size)
         self._decoder = decoder
-        self._threads = threads
+        self._most_threads = threads or decoder.threads
+        filled = max(1, decoder.memory_bytes // _WEIGHTS_OF_A_THREAD)
+        self._few_threads = threads or min(filled, decoder.threads)
         self.num_blocks = num_blocks
 
     def run(self, batch: Batch) -> torch.Tensor:
@@ -36,14 +43,14 @@ class NativeRunner:
             _place(item, rows[start : start + item.length, 2:], table=len(tables))
             start += item.length
             tables += item.sequence.block_table
-        return self._decoder.step(rows, tables, batch.wanted, self._threads)
+        return self._decoder.step(rows, tables, batch.wanted, self._threads(len(rows)))
 
     def burst(
         self, scheduled: list[ScheduledSequence], eos: list[int], arrivals: int
     ) -> tuple[list[StepResult], int]:
         """Let sequences say their likeliest tokens, as many as their bursts allow; and how many rounds that were."""
         speakers = list[Speaker]()
-        most_rounds = 0
+        rows = most_rounds = 0
         for item in scheduled:
             sequence, burst = item.sequence, item.burst
             assert burst is not None
@@ -60,9 +67,13 @@ class NativeRunner:
                     burst.draft.widths,
                 )
             )
+            rows += 1 + max(burst.draft.widths, default=0)
             most_rounds = burst.rounds
-        spoken, rounds = self._decoder.burst(speakers, most_rounds, self._threads, arrivals)
+        spoken, rounds = self._decoder.burst(speakers, most_rounds, self._threads(rows), arrivals)
         return list(map(_result, scheduled, spoken)), rounds
+
+    def _threads(self, rows: int) -> int:
+        return self._most_threads if rows >= _MANY_ROWS else self._few_threads
 
     def clear(self, blocks: list[int]) -> None:
         """Nothing to do: the decoder never reads a slot that its own sequence has not written."""

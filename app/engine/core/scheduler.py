@@ -256,8 +256,8 @@ class Scheduler:
         sequence = item.sequence
         left = sequence.request.sampling.max_tokens - sequence.num_generated
         most = min(rounds + len(draft.tokens), left, self._max_model_len - len(sequence.tokens))
-        if most > 1 and not self.blocks.allocate(sequence, item.start + most):
-            most, draft = 1, _NO_DRAFT
+        if not self.blocks.allocate(sequence, item.start + most):
+            most = min(most, len(sequence.block_table) * self.blocks.block_size - item.start)
         return ScheduledSequence(sequence, item.start, 1, burst=Burst(rounds, most, draft))
 
     def _admit(self, sequence: Sequence, scheduled: list[ScheduledSequence]) -> bool:
@@ -332,11 +332,11 @@ class Scheduler:
         if count:  # all tokens before the last have their K and V
             sequence.num_computed = item.end + count
             self.blocks.publish(sequence, item.end)
+        if item.draft or item.burst:
+            self.blocks.shrink(sequence, len(sequence.tokens))
         if reason:
             kept = count + (reason is FinishReason.LENGTH)
             return self._finish(sequence, reason, now, result.tokens[:kept], result.logprobs[:kept])
-        if item.draft or item.burst:
-            self.blocks.shrink(sequence, len(sequence.tokens))
         return SequenceOutput(
             id=sequence.id,
             tokens=result.tokens,

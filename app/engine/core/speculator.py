@@ -162,7 +162,8 @@ class Speculator:
         begun, said, seconds = 1.0, 1.0, (step.around + step.base) / step.sequences
         for token, confidence in self._tokens(sequence, position, tokens):
             chance = min(confidence * trust, 0.99)
-            pays = width < min(LONGEST_DRAFT, room) and step.pays(likelihood * chance)
+            most_rows = widths[0] if widths else min(LONGEST_DRAFT, room)
+            pays = width < most_rows and step.pays(likelihood * chance)
             if not pays and not width:
                 break
             reached *= chance

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from app.engine.config import EngineConfig
+from app.engine.core import native_runner
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import load_model
 from app.engine.messages import AddRequest, SequenceOutput
@@ -120,23 +121,30 @@ def test_label_scores_are_near_those_of_separate_forwards(family: str) -> None:
         assert score == pytest.approx(expected, abs=0.25 * len(label))
 
 
-@pytest.mark.parametrize(("set_to", "expected"), [(3, 3), (0, 2)])
-def test_every_step_has_the_threads_that_are_set_or_all(
-    set_to: int, expected: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("set_to", "filled", "expected"),
+    [(3, 1, [3, 3]), (0, 1, [2, 1]), (0, 5, [2, 2])],
+    ids=["set", "small model", "large model"],
+)
+def test_steps_have_the_threads_that_are_set_or_that_they_fill(
+    set_to: int, filled: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    size = NativeDecoder.memory_bytes.fget(load_model(config_of("llama")).model)  # type: ignore[attr-defined]
+    monkeypatch.setattr(native_runner, "_WEIGHTS_OF_A_THREAD", size // filled)
     before = torch.get_num_threads()
     torch.set_num_threads(2)  # as many as there are cores, when the decoder is made
     try:
         core = core_of("llama", threads=set_to)
         torch.set_num_threads(1)  # as start_core does for a small model
-        called = []
+        called = list[int]()
         for name in ("step", "burst"):
             monkeypatch.setattr(NativeDecoder, name, noted(getattr(NativeDecoder, name), called))
         core.add(request(0, prompts(1)[0] * 2, max_tokens=3))
         run(core)
     finally:
         torch.set_num_threads(before)
-    assert len(called) >= 2 and set(called) == {expected}
+    many, few = called[0], called[1:]
+    assert [many, *set(few)] == expected
 
 
 def noted(method: Any, called: list[int]) -> Any:

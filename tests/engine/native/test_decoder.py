@@ -243,6 +243,26 @@ def test_many_rows_of_which_few_are_wanted() -> None:
     assert torch.equal(*results)
 
 
+def test_threads_with_rows_of_their_own_wait_for_what_a_sequence_wrote_before() -> None:
+    """Half of the rows are short sequences and the beginning of a long one, which goes on in the other half."""
+    name, singles, long = "llama", 24, 34
+    native = made(model(name), blocks=64)
+    alone = [step(native, [Cut([token], [3], 0, 1)], threads=1)[0] for token in range(singles)]
+    ids = tokens(name)[:long]
+    (expected,) = step(native, [Cut(ids, [0, 1, 2], 0, long)], threads=1)
+    for trial in range(20):
+        others = [
+            40 + trial % 3,
+            50 + trial % 3,
+            60 + trial % 3,
+        ]  # what their blocks held before is not the same
+        step(native, [Cut(tokens(name, trial)[:48], others, 0, 48)], threads=1)
+        cuts = [Cut([token], [10 + token], 0, 1) for token in range(singles)]
+        *short, whole = step(native, [*cuts, Cut(ids, others, 0, long)], threads=2)
+        assert torch.equal(torch.cat(short), torch.cat(alone))
+        assert torch.equal(whole, expected)
+
+
 @pytest.mark.parametrize("block_size", [1, 4, 32])
 def test_blocks_of_other_sizes(block_size: int) -> None:
     native = made(model("qwen3"))

@@ -140,6 +140,10 @@ void run(Decoder& decoder, Burst& burst, int threads) {
 }  // namespace
 
 extern "C" int repartee_decoder_burst(Decoder* decoder, Burst* burst, int threads) {
-  if (!valid(*decoder, *burst)) return kOutOfRange;
-  return outcome([&] { run(*decoder, *burst, threads); });
+  bool within = false;
+  const int result = outcome([&] {
+    within = valid(*decoder, *burst);
+    if (within) run(*decoder, *burst, threads);
+  });
+  return result == kDone && !within ? int(kOutOfRange) : result;
 }

@@ -213,7 +213,8 @@ void Decoder::run_layer(long number, Work& work) {
 void Decoder::attend(long number, const Work& work) {
   const Row* rows = work.step.rows;
   const long group = shape_.heads / shape_.kv_heads;
-  const bool apart = work.slice.apart;
+  // Slices of rows may cut a sequence, whose later rows must find what its earlier ones wrote.
+  const bool apart = work.slice.apart && division_ != Division::kRows;
   const auto rotate = [&](long row, long head) { rotate_and_cache(number, rows[row], work.step.tables, row, head); };
   if (!apart) {
     share(work, work.slice.pages.size(), [&](long task) {
@@ -260,8 +261,8 @@ void Decoder::project(const Linear& linear, const Work& work, const Source& sour
   const long most = block_rows(weights, work.count), blocks = (work.count + most - 1) / most;
   const long tiles_of_block = weights.tiles(most);
   const long tiles = blocks > 0 ? (blocks - 1) * tiles_of_block + weights.tiles(work.count - (blocks - 1) * most) : 0;
-  // With fewer tiles than threads, each thread prepares all of them by itself, sooner than they would have waited.
-  const bool alone = division_ == Division::kLoops && tiles < team_->size();
+  // A single tile is prepared by each thread for itself, sooner than they would have waited for one of them.
+  const bool alone = division_ == Division::kLoops && tiles <= 1 && team_->size() > 1;
   uint8_t* prepared = alone ? scratch_[work.thread].prepared.data() : prepared_.data() + work.slice.room_first * prepared_stride_;
   const auto rows_from = [&](long block) { return prepared + block * most * weights.row_bytes(); };
   const auto prepare = [&](long task) {
@@ -271,7 +272,7 @@ void Decoder::project(const Linear& linear, const Work& work, const Source& sour
                     std::min(most, work.count - block * most));
   };
   if (alone) {
-    for (long tile = 0; tile < tiles; tile++) prepare(tile);
+    if (tiles == 1) prepare(0);
   } else {
     share(work, tiles, prepare);
   }
@@ -325,7 +326,7 @@ void Decoder::prepare(const Step& step, int threads) {
     scratch.normed.reserve(hidden_stride_);
     scratch.scores.reserve(Attention::scratch(*cache_, longest));
     scratch.expanded.reserve(expanded);
-    scratch.prepared.reserve(std::min(Matrix::room(count), threads * kTileRows) * prepared_stride_);
+    scratch.prepared.reserve(kTileRows * prepared_stride_);
   }
   divide(step, threads);
   prepared_.reserve((slices_.back().room_first + Matrix::room(slices_.back().count)) * prepared_stride_);
