@@ -16,8 +16,10 @@ LONGEST_DRAFT = 16
 _LONGEST_CHAIN = 48
 _LEAST_REACHED = 0.25
 """A draft goes on into later steps of a burst while it is so likely that they come to it."""
-_LOOKING = 0.05
+_LOOKING = 0.02
 """Share of the time that looking for drafts may cost where none are found."""
+_CALL_MARGIN = 1.25
+"""A draft is worth its call when it saves so many times as much: a failed one also cuts a burst short."""
 _MARGIN = 1.1
 """A row is worth its cost when it saves so many times as much: what is measured and foretold is never exact."""
 _TRIAL_STEPS = 16
@@ -187,7 +189,7 @@ class Speculator:
         if width:
             widths.append(width)
         # Rows may pay for themselves in a step that does not pay for being called.
-        pays = said * self._token_seconds > seconds
+        pays = said * self._token_seconds > _CALL_MARGIN * seconds
         return Draft(tuple(tokens), tuple(widths)) if widths and pays else None
 
     def look_again(self, sequences: int, rounds: int) -> int:

@@ -221,8 +221,8 @@ class NativeDecoder:
     ) -> tuple[list[Spoken], int]:
         """Up to `rounds` decode steps in one call, in which sequences say their likeliest tokens; and how many it made.
 
-        The same tokens as single steps give. It ends early when most sequences that had tokens foretold have none left,
-        or `arrivals` becomes readable.
+        The same tokens as single steps give. It ends early when most of the sequences had tokens foretold and have none
+        left, or `arrivals` becomes readable.
 
         Args:
             arrivals: file descriptor; negative for none.

@@ -75,16 +75,17 @@ def test_a_draft_is_followed_over_several_rounds() -> None:
     assert (spoke.drafted, spoke.accepted, spoke.tested, spoke.matched) == (8, 8, 11, 11)
 
 
-def test_a_wrong_draft_ends_the_burst_for_a_better_one_to_be_found() -> None:
+def test_wrong_drafts_end_the_burst_for_better_ones_to_be_found_unless_others_would_lose_it() -> None:
     native = decoder(NAME)
-    said = one_by_one(native, 0)
-    ids, other = prefill(native, 0), prefill(native, 1)
+    said, others = one_by_one(native, 0), one_by_one(native, 1)
     foretold = (*said[:2], (said[2] + 1) % 9, *said[3:5])
-    (spoke, beside), rounds = native.burst(
-        [speaker(ids, 0, 30, foretold=foretold, widths=(5,)), speaker(other, 1)], 16, 1
-    )
-    assert (rounds, spoke.tokens, len(beside.tokens)) == (1, said[:3], 1)
-    assert (spoke.drafted, spoke.accepted, spoke.tested, spoke.matched) == (5, 2, 3, 2)
+    for count, ends in ((1, 1), (2, 16), (3, 16)):
+        many = [speaker(prefill(native, 0), 0, 30, foretold=foretold, widths=(5,))]
+        many += [speaker(prefill(native, number), number, 16) for number in range(1, count)]
+        (spoke, *beside), rounds = native.burst(many, 16, 1)
+        assert (rounds, spoke.tokens) == (ends, said[: 2 + ends])
+        assert (spoke.drafted, spoke.accepted, spoke.tested, spoke.matched) == (5, 2, 3, 2)
+        assert not beside or beside[0].tokens == others[:16]
 
 
 def test_a_token_to_stop_at_is_the_last() -> None:

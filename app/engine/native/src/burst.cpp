@@ -20,8 +20,7 @@ class Speech {
   }
 
   bool ended() const { return ended_; }
-  // Whether something is foretold, and whether that came to its end in the last step.
-  bool foretold() const { return !speaker_.foretold.empty(); }
+  // Whether something was foretold, and that came to its end in the last step.
   bool went_off() const { return went_off_; }
   // Whether it must have another step: it has said nothing, and nobody knows why.
   bool owes() const { return !ended_ && spoken_.count == 0; }
@@ -125,14 +124,12 @@ void run(Decoder& decoder, Burst& burst, int threads) {
     const int64_t count = rows.size();
     decoder.choose({rows.data(), burst.tables, all.data(), count, burst.table_count, count}, likeliest.data(), threads);
     const int32_t* next = likeliest.data();
-    long foretold = 0;
     for (Speech* speech : speaking) {
       next += speech->take(next);
       went_off += speech->went_off();
-      foretold += speech->foretold();
       owing |= speech->owes();
     }
-    news = went_off > foretold || readable(burst.arrivals);
+    news = 2 * went_off > long(speaking.size()) || readable(burst.arrivals);
     speaking.erase(std::remove_if(speaking.begin(), speaking.end(), [](Speech* one) { return one->ended(); }), speaking.end());
   }
 }

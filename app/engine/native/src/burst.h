@@ -1,7 +1,7 @@
 // A burst: several decode steps in one call. Each sequence says its likeliest token, and goes on with it.
 //
 // It gives exactly what single steps would, for a row's logits are the same to the bit in any batch. It ends early when
-// there is news to react to: a request has arrived, or what most sequences were foretold to say came to its end.
+// there is news to react to: a request has arrived, or what was foretold of most sequences came to its end.
 
 #pragma once
 
