@@ -102,7 +102,7 @@ class Sampler:
     def _next_token(self, sequence: Sequence, logits: torch.Tensor, greedy: int) -> StepResult:
         params = sequence.request.sampling
         token = greedy
-        if not _is_plain_greedy(params, sequence):
+        if not sequence.is_greedy:
             adjusted = self._adjust(sequence, logits.float().clone())
             best, likeliest = adjusted.max(dim=-1)
             if not math.isfinite(float(best)):
@@ -160,17 +160,6 @@ def _greedy(logits: torch.Tensor) -> tuple[list[int], list[bool]]:
 def _consecutive(logits: torch.Tensor, rows: list[int]) -> torch.Tensor:
     """Rows that stand one after another, as a sequence's do, without a copy."""
     return logits[rows[0] : rows[-1] + 1]
-
-
-def _is_plain_greedy(params: SamplingParams, sequence: Sequence) -> bool:
-    return (
-        params.temperature <= 0
-        and not params.logit_bias
-        and params.repetition_penalty == 1.0
-        and not params.frequency_penalty
-        and not params.presence_penalty
-        and sequence.num_generated >= params.min_tokens
-    )
 
 
 def _draw(logits: torch.Tensor, params: SamplingParams, uniform: float) -> int:

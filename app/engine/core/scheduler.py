@@ -35,7 +35,7 @@ class ScheduledSequence:
     @property
     def catches_up(self) -> bool:
         """Whether the sequence has no uncomputed token after this step."""
-        return self.start + self.length - len(self.draft) == len(self.sequence.tokens)
+        return self.end == len(self.sequence.tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,18 +77,22 @@ class Sequence:
         return self.num_uncomputed == 1 and self.num_generated > 0
 
     @property
-    def says_likeliest(self) -> bool:
-        """Whether its next token is the likeliest and that is all there is to know of it."""
+    def is_greedy(self) -> bool:
+        """Whether its next token is the likeliest that the model gives, with nothing changed."""
         sampling = self.request.sampling
         return (
             sampling.temperature <= 0
-            and sampling.logprobs is None
             and not sampling.logit_bias
             and sampling.repetition_penalty == 1.0
             and not sampling.frequency_penalty
             and not sampling.presence_penalty
             and self.num_generated >= sampling.min_tokens
         )
+
+    @property
+    def says_likeliest(self) -> bool:
+        """Whether it is greedy, and the token is all that there is to know."""
+        return self.request.sampling.logprobs is None and self.is_greedy
 
     @property
     def deadline(self) -> float:
