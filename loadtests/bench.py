@@ -116,7 +116,7 @@ def _plan(options: argparse.Namespace, model: Path) -> Plan:
     if options.quick:
         plan = replace(plan, rounds=1, prompt_tokens=32, new_tokens=24, streams=4, prompt_lengths=(32, 64))
         plan = replace(
-            plan, first_tokens=1, long_prompt=400, long_prompts=1, disturbed_tokens=200, repetitions=1
+            plan, first_tokens=1, long_prompt=400, long_prompts=1, disturbed_tokens=440, repetitions=1
         )
         plan = replace(plan, classifications=5, decision_seconds=1.0)
     return plan

@@ -19,8 +19,8 @@ from loadtests.http_stream import RequestFailed, post
 from loadtests.prompts import LABELS, letters, question
 
 Figures = dict[str, float]
-_STREAMING_TEXTS = 4
-_POLL_SECONDS = 0.005
+_STREAMING_TEXTS = 2
+_POLL_SECONDS = 0.001
 _FIRST_TOKENS = (
     4  # generated where the first is timed: a server holds back the text of one that is half a character
 )
