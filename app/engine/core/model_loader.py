@@ -125,7 +125,8 @@ def _with_native_kernels(loaded: LoadedModel, unfit: str | None) -> LoadedModel:
         else:
             loaded = replace(loaded, model=decoder, kernels="native", memory_bytes=decoder.memory_bytes)
             return _because(
-                replace(loaded, cache_dtype=torch.bfloat16), "the native decoder knows this family"
+                replace(loaded, cache_dtype=torch.bfloat16),
+                f"the native decoder knows this family, for {decoder.instruction_set}",
             )
     kernel = linear_kernel()
     if loaded.dtype is torch.bfloat16 and not _multiplies_bf16() and kernel is not None:

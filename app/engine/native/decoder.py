@@ -11,7 +11,7 @@ import numpy
 import torch
 from torch import nn
 
-from app.engine.native.library import native_library
+from app.engine.native.library import instruction_set_of, native_library
 from app.engine.native.llama_family import LANES, Norm, Part, check_modules, head_dim, linears, norms, window
 
 
@@ -147,6 +147,7 @@ class NativeDecoder:
         if library is None:
             raise OSError("no native library")
         self._library = library
+        self.instruction_set = instruction_set_of(library)
         config = model.config
         rope = model.model.rotary_emb
         frequencies = rope.inv_freq.float().contiguous()

@@ -85,6 +85,11 @@ def _tiles_granted() -> bool:
     return bool(ctypes.CDLL(None).syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA) == 0)
 
 
+def instruction_set_of(library: ctypes.CDLL) -> str:
+    """The one that a library was built for."""
+    return Path(library._name).stem.rpartition("-")[0]
+
+
 def _processor_flags() -> str:
     try:
         with open("/proc/cpuinfo") as file:

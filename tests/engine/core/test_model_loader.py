@@ -24,6 +24,7 @@ from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import ModelLoadError, load_model
 from app.engine.core.model_runner import OutOfMemory, make_runner
 from app.engine.messages import AddRequest, SamplingParams
+from app.engine.native.library import supported_sets
 from app.engine.native.linear import Bf16Linear
 from tests.engine.core.tiny_models import VOCABULARY, tiny_checkpoint
 
@@ -77,6 +78,7 @@ def test_models_of_its_families_run_in_the_native_decoder(
 ) -> None:
     loaded = load_model(config(tiny_checkpoint(family, torch.bfloat16), quantization=quantization))
     assert (loaded.kernels, loaded.quantization, loaded.cache_dtype) == ("native", chosen, torch.bfloat16)
+    assert supported_sets()[0] in loaded.reasons[-1]
     assert loaded.memory_bytes == loaded.model.memory_bytes
 
 
