@@ -155,6 +155,7 @@ class Speculator:
         return drafts
 
     def _draft(self, sequence: Sequence, position: _Position, step: _Step, room: int) -> Draft | None:
+        """A draft that pays for its rows and for the step that it needs; its first rows are added to `step`."""
         position.claims.clear()
         most = self._most(sequence)
         trust = self._choose(position) if min(most, room) > 0 else 0.0
@@ -162,6 +163,7 @@ class Speculator:
             return None
         tokens, widths, width, likelihood, reached = list[int](), list[int](), 0, 1.0, 1.0
         begun, said, seconds = 1.0, 1.0, (step.around + step.base) / step.sequences
+        without = step.kept, step.rows
         for token, confidence in self._tokens(sequence, position, tokens):
             chance = min(confidence * trust, 0.99)
             most_rows = widths[0] if widths else min(LONGEST_DRAFT, room)
@@ -189,8 +191,10 @@ class Speculator:
         if width:
             widths.append(width)
         # Rows may pay for themselves in a step that does not pay for being called.
-        pays = said * self._token_seconds > _CALL_MARGIN * seconds
-        return Draft(tuple(tokens), tuple(widths)) if widths and pays else None
+        if not widths or said * self._token_seconds <= _CALL_MARGIN * seconds:
+            step.kept, step.rows = without
+            return None
+        return Draft(tuple(tokens), tuple(widths))
 
     def look_again(self, sequences: int, rounds: int) -> int:
         """Of the rounds that a step without drafts may have, how many until it is looked for drafts again."""

@@ -16,7 +16,7 @@ from app.engine.native.llama_family import LANES, Norm, Part, check_modules, hea
 
 
 class _Outcome(IntEnum):
-    """What native functions return, as src/decoder.cpp counts it."""
+    """What native functions return, as src/outcome.h counts it."""
 
     DONE = 0
     NO_MEMORY = 1
@@ -68,8 +68,12 @@ class _Step(ctypes.Structure):
     ]
 
 
+_SPOKEN = 5
+"""Numbers that `Spoken` in src/burst.h has."""
+
+
 class _Burst(ctypes.Structure):
-    """`Burst` in src/burst.cpp."""
+    """`Burst` in src/burst.h."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("speakers", "tables", "stops", "foretold", "widths")),
@@ -240,7 +244,7 @@ class NativeDecoder:
                 fields.extend((len(all_), len(all_) + len(some)))
                 all_.extend(some)
         stride = max(one.most for one in speakers)
-        tokens, spoken = array("i", bytes(4 * stride * len(speakers))), array("i", bytes(20 * len(speakers)))
+        tokens, spoken = (array("i", [0]) * (size * len(speakers)) for size in (stride, _SPOKEN))
         inputs = [each.buffer_info()[0] for each in (fields, tables, stops, foretold, widths)]
         counts = [len(speakers), len(tables), len(stops), len(foretold), len(widths)]
         burst = _Burst(
@@ -249,7 +253,7 @@ class NativeDecoder:
         _check(self._library.repartee_decoder_burst(self._decoder, ctypes.byref(burst), threads))
         results = []
         for number in range(len(speakers)):
-            count, *figures = spoken[5 * number : 5 * number + 5]
+            count, *figures = spoken[_SPOKEN * number : _SPOKEN * (number + 1)]
             results.append(Spoken(list(tokens[number * stride : number * stride + count]), *figures))
         return results, burst.done
 

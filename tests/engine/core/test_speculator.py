@@ -21,18 +21,20 @@ NOTHING = AnswerStore([])
 class Costs:
     """A step's cost in place of the measured one."""
 
-    def __init__(self, base: float, row: float) -> None:
-        self.base, self.row = base, row
+    def __init__(self, base: float, row: float, around: float = 0.0) -> None:
+        self.base, self.row, self.seconds_around = base, row, around
 
     def of(self, sequences: int) -> tuple[float, float]:
         return self.base, self.row
 
     def around(self, sequences: int) -> float:
-        return 0.0
+        return self.seconds_around
 
 
-def speculator(answers: AnswerStore = ANSWERS, base: float = 1.0, row: float = 0.01) -> Speculator:
-    return Speculator(answers, frozenset([END]), 500, Costs(base, row))  # type: ignore[arg-type]
+def speculator(
+    answers: AnswerStore = ANSWERS, base: float = 1.0, row: float = 0.01, around: float = 0.0
+) -> Speculator:
+    return Speculator(answers, frozenset([END]), 500, Costs(base, row, around))  # type: ignore[arg-type]
 
 
 def saying(*tokens: int, number: int = 1, **sampling: Any) -> Sequence:
@@ -175,3 +177,49 @@ def test_an_ended_sequence_is_forgotten() -> None:
     made.forget(sequence)
     made.forget(sequence)
     assert not made._positions
+
+
+def test_a_draft_goes_on_over_several_rounds() -> None:
+    """Each width is followed by one token that the round itself brings."""
+    made, sequence = speculator(row=0.3), saying(100, 101)
+    draft = made.drafts([sequence], 500, 16)[sequence.id]
+    assert len(draft.widths) > 1 and max(draft.widths) == draft.widths[0]
+    assert list(draft.tokens) == ANSWER[2 : 2 + len(draft.tokens)]
+    assert (
+        sum(draft.widths) + len(draft.widths) - 1
+        <= len(draft.tokens)
+        <= sum(draft.widths) + len(draft.widths)
+    )
+
+
+def test_a_draft_must_pay_for_the_step_that_it_needs() -> None:
+    """Beside it, a step of sixteen rounds pays once for what is around them."""
+    for around, drafted in ((0.0, True), (100.0, False)):
+        made, sequence = speculator(row=0.3, around=around), saying(100, 101)
+        assert bool(made.drafts([sequence], 500, 16)) == drafted
+    assert speculator(row=0.3, around=100.0).drafts([saying(100, 101)], 500, 1)  # else each token is a step
+
+
+def test_a_draft_that_does_not_pay_leaves_its_room_to_others() -> None:
+    """Rows are cheap here, but the step is dear, and half of what sequences repeat of themselves never comes true."""
+    made = speculator(row=0.001, around=1.0)
+    made._records["prompt"].note(500, 1000, keep=1.0)
+    repeating, known, other = saying(*[7, 8, 9] * 3), saying(100, 101, number=2), saying(50, number=3)
+    alone = made.drafts([other, known], 10, 16)
+    assert len(alone[2].first) > 6
+    assert made.drafts([repeating, known], 10, 16) == alone
+
+
+def test_it_is_looked_again_only_as_often_as_that_is_cheap() -> None:
+    sequence = saying(*range(20, 60))
+    rounds = {}
+    for around in (0.0, 0.1, 1.0, 100.0):
+        made = speculator(around=around)
+        assert not made.drafts([sequence], 500, 16)
+        rounds[around] = made.look_again(1, 16)
+        cost, least = rounds[around] + around, 16 + around
+        assert cost / rounds[around] <= 1.03 * least / 16
+    assert rounds[0.0] == 1 and rounds[0.0] < rounds[0.1] < rounds[1.0] <= 16
+    resting = speculator(base=1.0, row=2.0)  # drafts never pay, so nobody looks
+    assert not resting.drafts([sequence], 500, 16)
+    assert resting.look_again(1, 16) == 16
