@@ -20,10 +20,10 @@ help: ## list the targets
 serve: .venv/.runtime $(TORCH_STAMP) .venv/.native ## start the service on port 8000
 	@exec $(BIN)/python -m app
 
-test: .venv/.dev $(TORCH_STAMP) ## run the tests; ARGS='-k name' chooses
+test: .venv/.dev .venv/.scale $(TORCH_STAMP) ## run the tests; ARGS='-k name' chooses
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-check: .venv/.dev $(TORCH_STAMP) ## lint, format, types, import rules
+check: .venv/.dev .venv/.scale $(TORCH_STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(wildcard app workshop)
@@ -41,6 +41,7 @@ gpu-bench: .venv/.dev $(TORCH_STAMP) ## the same with a larger model on a GPU
 
 lock: .venv/.dev ## resolve requirements/*.in anew; UPGRADE=--upgrade takes newer versions
 	cd requirements && ../$(LOCK) $(UPGRADE) runtime.in -o runtime.txt
+	cd requirements && ../$(LOCK) $(UPGRADE) scale.in -o scale.txt
 	cd requirements && ../$(LOCK) $(UPGRADE) dev.in -o dev.txt
 
 docs: .venv/.runtime ## write the settings table into README.md
@@ -63,6 +64,10 @@ clean: ## remove .venv and the caches
 	@touch $@
 
 .venv/.dev: requirements/dev.txt | .venv/.runtime
+	$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+.venv/.scale: requirements/scale.txt | .venv/.runtime
 	$(PIP) --no-deps --require-hashes -r $<
 	@touch $@
 
