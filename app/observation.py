@@ -41,6 +41,8 @@ class Observation:
     """The answer was cut at the request's deadline."""
     tenant: str | None = None
     key_id: str | None = None
+    trace_id: str | None = None
+    """Of the trace that this request is recorded in, 32 hexadecimal digits; None where it is in none."""
 
     def elapsed(self) -> float:
         """Seconds since the request arrived."""

@@ -96,6 +96,12 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
         ),
         ({"REPARTEE_ANSWERS_FILE": str(ROOT / "docs")}, "REPARTEE_ANSWERS_FILE: cannot read"),
         ({"REPARTEE_ANSWERS_FILE": sys.executable}, "is not UTF-8"),
+        ({"REPARTEE_TRACES_ENDPOINT": "collector:4318"}, "REPARTEE_TRACES_ENDPOINT: "),
+        ({"REPARTEE_TRACES_SAMPLE_RATIO": "2"}, "REPARTEE_TRACES_SAMPLE_RATIO: "),
+        (
+            {"REPARTEE_TRACES_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"},
+            "REPARTEE_TRACES_ENDPOINT is set, but traces cannot be made: ",
+        ),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
