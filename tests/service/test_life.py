@@ -126,6 +126,17 @@ def test_an_engine_that_cannot_start_says_why_once(tmp_path: Path) -> None:
     assert run.stderr.count(json.dumps(reason)[1:-1]) == 1
 
 
+def test_where_logs_are_json_every_line_is_json_those_of_the_engine_too(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / MODEL / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "many"}')
+    run = _run({"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0", "REPARTEE_LOG_FORMAT": "json"})
+    assert run.returncode == 3
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    (from_engine,) = [line for line in lines if line["logger"] == "app.engine"]
+    assert from_engine["level"] == "error" and "Traceback" in from_engine["exception"]
+    assert [line["message"] for line in lines if line["logger"] == "app.banner"][0] == "starting"
+
+
 def _refusal(settings: dict[str, str]) -> str:
     """The one line of a start that ends for a wrong configuration."""
     run = _run(settings)
