@@ -134,7 +134,7 @@ def test_where_logs_are_json_every_line_is_json_those_of_the_engine_too(tmp_path
     lines = [json.loads(line) for line in run.stderr.splitlines()]
     (from_engine,) = [line for line in lines if line["logger"] == "app.engine"]
     assert from_engine["level"] == "error" and "Traceback" in from_engine["exception"]
-    assert [line["message"] for line in lines if line["logger"] == "app.banner"][0] == "starting"
+    assert next(line["message"] for line in lines if line["logger"] == "app.banner") == "starting"
 
 
 def _refusal(settings: dict[str, str]) -> str:
