@@ -14,7 +14,7 @@ from app.engine.client import AsyncEngine
 from app.keys import InvalidKeysFile
 from app.logs import configure_logging, is_text
 from app.main import create_app
-from app.metrics import Metrics
+from app.metrics import InvalidMetricSettings, Metrics
 from app.model_source import ModelNotAvailable, model_directory
 from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
 from app.services.known_answers import InvalidAnswersFile
@@ -53,7 +53,7 @@ def main() -> int:
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(serve(settings))
-    except (CannotListen, InvalidModelFile) as error:
+    except (CannotListen, InvalidMetricSettings, InvalidModelFile) as error:
         return _refuse(str(error))
     except InvalidKeysFile as error:
         return _refuse(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}")
@@ -69,7 +69,8 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidModelFile, InvalidTraces: before anything was served.
+        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidMetricSettings, InvalidModelFile, InvalidTraces:
+            before anything was served.
     """
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]
@@ -77,8 +78,7 @@ async def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) -> int:
-    metrics = Metrics(settings.served_name)
-    metrics.set_queue_limit(settings.max_waiting)
+    metrics = Metrics.of(settings)
     spans = _tracing(settings, stack)
     report = StartReport(settings, listeners[0].getsockname()[1], text=is_text(settings.log_format))
     failed = False
@@ -96,7 +96,7 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         on_ready=report.ready,
     )
     app = create_app(settings, engine, metrics, spans=spans)
-    server = Server(uvicorn_config(app, settings), engine)
+    server = Server(uvicorn_config(app, settings), engine, settings)
     report.starts()
     await server.serve(sockets=listeners)
     return exit_codes.ENGINE if failed else exit_codes.OK

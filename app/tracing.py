@@ -123,7 +123,7 @@ def _stages(observation: Observation) -> list[tuple[str, float | None, dict[str,
         "gen_ai.usage.cache_read.input_tokens": observation.cached_tokens,
     }
     return [
-        ("parse", getattr(observation, "parse", None), {}),
+        ("parse", observation.parse, {}),
         ("tokenize", observation.tokenize, {}),
         ("queue", observation.queue, {}),
         ("prefill", observation.prefill, prompt),
