@@ -31,6 +31,7 @@ from app.services.prompts import PromptService
 from app.services.sampling_defaults import load_sampling_defaults
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
+from app.status_log import tell_status
 
 EXPOSED_HEADERS = (
     *("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms"),
@@ -74,7 +75,7 @@ def create_app(
         title="Repartee",
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
-        lifespan=_lifespan(engine, services.metrics, _known_answers(settings, services.tokenizer)),
+        lifespan=_lifespan(settings, engine, services.metrics, _known_answers(settings, services.tokenizer)),
         middleware=_middleware(settings, services.metrics, spans),
         telemetry=telemetry(spans),
         separate_input_output_schemas=False,
@@ -136,11 +137,11 @@ def _middleware(settings: Settings, metrics: Metrics, spans: SpanMaker | None) -
 
 
 def _lifespan(
-    engine: ManagedEngine, metrics: Metrics, answers: bytes
+    settings: Settings, engine: ManagedEngine, metrics: Metrics, answers: bytes
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with watch_loop_lag(metrics):
+        async with watch_loop_lag(metrics), tell_status(metrics, settings.status_log_seconds):
             await engine.start(answers)
             try:
                 yield
