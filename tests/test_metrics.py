@@ -10,6 +10,8 @@ from app.metrics import InvalidMetricSettings, Metrics
 from app.observation import Observation
 from app.settings import Settings
 from tests.exposition import MODEL, chat, labels_of, metrics_with, samples, value
+from tests.metric_families.nvml import StandIn, install
+from tests.metric_families.test_series import exercise
 from tests.promtool import promtool
 from tests.scoring_engine import READY
 
@@ -229,9 +231,28 @@ def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
     assert metrics.render(None)[1].startswith("text/plain")
 
 
+def test_other_threads_may_run_between_two_families(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("app.metrics.time.sleep", pauses.append)
+    families = len(list(metrics.registry.collect()))
+    for accept in (None, "application/openmetrics-text; version=1.0.0"):
+        pauses.clear()
+        metrics.render(accept)
+        assert len(pauses) == families and min(pauses) > 0  # a pause of 0 would let nobody in for sure
+
+
 def test_promtool_has_no_complaint(metrics: Metrics) -> None:
     metrics.ready(READY)
     metrics.http("/livez", "GET", 200)
+    assert promtool(metrics.render(None)[0]) == (0, "")
+
+
+def test_promtool_has_no_complaint_when_everything_has_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StandIn(2), monkeypatch)
+    metrics = Metrics(MODEL)
+    exercise(metrics)
     assert promtool(metrics.render(None)[0]) == (0, "")
 
 
