@@ -99,7 +99,7 @@ async def _serve(settings: Settings, listeners: list[socket]) -> int:
         on_progress=terminal.progress,
         on_ready=terminal.ready,
     )
-    server = Server(uvicorn_config(create_app(settings, engine, metrics), settings), engine)
+    server = Server(uvicorn_config(create_app(settings, engine, metrics), settings), engine, settings)
     print(f"Repartee starts with {settings.model}", file=sys.stderr, flush=True)
     await server.serve(sockets=listeners)
     return _EXIT_ENGINE if failed else 0

@@ -35,7 +35,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="`auto`: text on a terminal, JSON lines elsewhere."
     )
-    drain_seconds: float = Field(30.0, ge=0, description="How long open streams may go on after SIGTERM.")
+    drain_delay_seconds: float = Field(
+        2.0,
+        ge=0,
+        description="After SIGTERM, how long new work is still taken while `/readyz` is 503 already, so that load "
+        "balancers look elsewhere before anything is refused.",
+    )
+    drain_seconds: float = Field(30.0, ge=0, description="How long open streams may go on after that.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[], description="Comma-separated origins whose browsers may call the API; empty allows none."
     )

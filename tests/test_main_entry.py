@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import time
 from pathlib import Path
 
 import msgspec
@@ -176,18 +178,26 @@ def test_progress_names_the_phase_and_its_seconds(capsys: pytest.CaptureFixture[
     assert "something new" in lines[1]
 
 
-@pytest.mark.parametrize(("seconds", "timeout"), [(0.0, 0), (0.2, 1), (30.0, 30)])
-def test_the_drain_is_never_without_an_end(seconds: float, timeout: int) -> None:
-    config = uvicorn_config(object(), Settings(model="m", drain_seconds=seconds))
-    assert config.timeout_graceful_shutdown == timeout
+@pytest.mark.anyio
+@pytest.mark.parametrize(("sig", "delay"), [(signal.SIGTERM, 0.3), (signal.SIGINT, 0.0)])
+async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: float) -> None:
+    settings = Settings(model="m", drain_delay_seconds=0.3, drain_seconds=7)
+    engine = AsyncEngine(settings.engine_config(), RecordingObserver())
+    server = Server(uvicorn_config(object(), settings), engine, settings)
+    server.handle_exit(sig, None)
+    started = time.monotonic()
+    while not await server.on_tick(1):
+        await asyncio.sleep(0.01)
+    assert time.monotonic() - started >= delay
+    assert engine.state == "draining"
+    assert server.config.timeout_graceful_shutdown == 7  # what the drain left
 
 
-def test_the_first_signal_drains_and_the_second_ends() -> None:
+def test_the_second_signal_ends_at_once() -> None:
     settings = Settings(model="m")
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(object(), settings), engine)
+    server = Server(uvicorn_config(object(), settings), engine, settings)
     server.handle_exit(15, None)
-    assert engine.state == "draining"
-    assert (server.should_exit, server.force_exit) == (True, False)
+    assert (server.should_exit, server.force_exit) == (False, False)
     server.handle_exit(15, None)
-    assert server.force_exit
+    assert (server.should_exit, server.force_exit) == (True, True)

@@ -13,6 +13,8 @@ class EngineState(StrEnum):
 
     STARTING = "starting"
     READY = "ready"
+    LEAVING = "leaving"
+    """Still takes work, but says that it will not for long."""
     RESTARTING = "restarting"
     DRAINING = "draining"
     FAILED = "failed"
