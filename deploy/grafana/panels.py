@@ -92,8 +92,6 @@ class About:
         return f"{self.means}\n\n**When to worry:** {self.worry}"
 
 
-
-
 def colours(lowest: str, *changes: tuple[float, str]) -> list[Threshold]:
     """One colour below the first value, and another from each value on."""
     return [Threshold(None, lowest), *(Threshold(value, colour) for value, colour in changes)]
@@ -229,7 +227,9 @@ def bars(
         .display_mode(BarGaugeDisplayMode.BASIC)
         .orientation(VizOrientation.HORIZONTAL)
         .reduce_options(_last())
-        .targets([_target(query, ref).instant() for query, ref in zip(queries, ascii_uppercase, strict=False)])
+        .targets(
+            [_target(query, ref).instant() for query, ref in zip(queries, ascii_uppercase, strict=False)]
+        )
     )
     if top is not None:
         panel.max(top)
