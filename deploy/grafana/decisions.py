@@ -19,7 +19,7 @@ from deploy.grafana.panels import (
     neutral,
     tile,
 )
-from deploy.grafana.queries import RECENT, SHOWN, buckets, growth, mean, quantile, rate, share
+from deploy.grafana.queries import RECENT, buckets, growth, mean, quantile, rate, share
 
 MASS = "repartee_decision_label_mass"
 CONFIDENCE = "repartee_decision_confidence"
@@ -187,7 +187,7 @@ def _what() -> list[Panel]:
         bars(
             "Positions in the time shown",
             About(
-                f"Share of the answers of the time shown ({SHOWN}) by the place of the likeliest option.",
+                "Share of the answers of the time shown by the place of the likeliest option.",
                 "One place has far more than its share, and callers do not sort their options.",
             ),
             SHARE,

@@ -56,7 +56,7 @@ def _table() -> Panel:
     return numbers(
         "Tenants in the time shown",
         About(
-            f"What each tenant asked for and got in the time shown ({SHOWN}).",
+            "What each tenant asked for and got in the time shown.",
             "*Failed* at all; *Refused* in plenty: a tenant runs into its quota, or sends what is refused.",
             "Errors",
         ),
