@@ -343,10 +343,13 @@ def _ends() -> list[Panel]:
 
 
 def _processes() -> list[Panel]:
-    def both(name: str, ask: str = "{}") -> tuple[Query, ...]:
+    def both(name: str, ask: str = "{}", what: str = "") -> tuple[Query, ...]:
         """The same of the engine process and of the API process."""
         return tuple(
-            Query(ask.format(series(f"{prefix}process_{name}", of=OF_REPLICA)), f"{_REPLICA} {process}")
+            Query(
+                ask.format(series(f"{prefix}process_{name}", of=OF_REPLICA)),
+                f"{_REPLICA} {process} {what}".strip(),
+            )
             for prefix, process in (("repartee_engine_", "engine"), ("", "api"))
         )
 
@@ -389,7 +392,7 @@ def _processes() -> list[Panel]:
             ),
             COUNT,
             *both("open_fds"),
-            Query(f"min({series('process_max_fds', of=OF_REPLICA)})", "limit of the API process"),
+            *both("max_fds", "{}", "limit"),
         ),
         graph(
             "Age of the processes",
@@ -402,16 +405,13 @@ def _processes() -> list[Panel]:
             *both("start_time_seconds", "time() - {}"),
         ),
         graph(
-            "Garbage collections",
+            "Log lines dropped",
             About(
-                "Runs of Python's collector in the API process, and objects that it freed or could not free.",
-                "Generation 2 often: each blocks the event loop for milliseconds.",
-                "EventLoopBlocked",
+                "Log lines that were dropped because whoever reads the log is too slow.",
+                "At all: the log has gaps.",
             ),
             EVENTS_PER_SECOND,
-            Query(rate("python_gc_collections_total", "generation", of=OF_REPLICA), "runs of {{generation}}"),
-            Query(rate("python_gc_objects_collected_total", of=OF_REPLICA), "objects freed"),
-            Query(rate("python_gc_objects_uncollectable_total", of=OF_REPLICA), "objects kept"),
+            Query(rate("repartee_log_lines_dropped_total", "instance", of=OF_REPLICA), _REPLICA),
         ),
         graph(
             "HTTP answers by route",
@@ -426,16 +426,7 @@ def _processes() -> list[Panel]:
                 "{{method}} {{route}} {{status}}",
             ),
             stacked=True,
-            span=16,
-        ),
-        graph(
-            "Log lines dropped",
-            About(
-                "Log lines that were dropped because whoever reads the log is too slow.",
-                "At all: the log has gaps.",
-            ),
-            EVENTS_PER_SECOND,
-            Query(rate("repartee_log_lines_dropped_total", "instance", of=OF_REPLICA), _REPLICA),
+            span=24,
         ),
     ]
 

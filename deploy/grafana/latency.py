@@ -67,7 +67,7 @@ def latency(objectives: Objectives) -> Board:
             Section("Between tokens", _between_tokens(objectives)),
             Section("Whole requests", _whole()),
             Section("Around the model", _around()),
-            Section("Each stage", [_stage(name) for name in GENERATING_STAGES]),
+            Section("Each stage", [*map(_stage, GENERATING_STAGES), _wake_ups()]),
         ],
         variables=[fixed_choice("task", "Task", TASKS)],
     )
@@ -272,5 +272,19 @@ def _stage(name: str) -> Panel:
         About(means, worry, runbook),
         SECONDS,
         buckets(STAGE, f'{_CHOSEN}, stage="{name}"'),
+        span=6,
+    )
+
+
+def _wake_ups() -> Panel:
+    return heat(
+        "Wake-ups of the event loop",
+        About(
+            "How late the API process woke up: what it adds to every stage but the model's.",
+            "Anything that repeats above the dashed line of *Event loop lag*.",
+            "EventLoopBlocked",
+        ),
+        SECONDS,
+        buckets(LOOP_LAG, of=OF_REPLICA),
         span=6,
     )

@@ -1,43 +1,36 @@
-"""What the service exports, as its own registry tells it: also what a CPU or an idle service has no samples of."""
+"""What the service can export, on a machine with a GPU and after everything has happened to it once."""
 
-import os
-from typing import Any
+from functools import cache
 
-from app.metrics import Metrics
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-OF_PROMETHEUS = {"job", "instance"}
+from tests.exposition import metrics_with
+from tests.metric_families.nvml import StandIn, install
+from tests.metric_families.test_series import exercise
+
+OF_PROMETHEUS = frozenset({"job", "instance"})
 """Labels that every scraped sample gets."""
 NOT_OURS = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 """Series that Prometheus makes by itself, and the labels of them that dashboards use."""
 
 
-def families() -> dict[str, set[str]]:
-    """The names of the families, as promtool and the reference write them, and their sample names."""
-    return {name: samples for name, (samples, _) in _described().items()}
-
-
-def samples() -> dict[str, set[str]]:
-    """The sample names with their labels."""
-    return {sample: labels for names, labels in _described().values() for sample in names}
-
-
-def _described() -> dict[str, tuple[set[str], set[str]]]:
-    metrics = Metrics("m")
-    metrics._processes.engine_pid = os.getpid()
-    found: dict[str, tuple[set[str], set[str]]] = {}
-    registry: Any = metrics._registry.collectors
-    for collector in registry._collector_to_names:
-        for family in collector.collect():
-            labels = set(getattr(collector, "_labelnames", ()))
-            for sample in family.samples:
-                labels |= set(sample.labels)
-            found[family.name] = (set(_sample_names(family.name, family.type)), labels)
+@cache
+def families() -> dict[str, dict[str, set[str]]]:
+    """The sample names of each family, with their labels."""
+    with pytest.MonkeyPatch.context() as patch:
+        install(StandIn(1), patch)
+        metrics = metrics_with()
+        exercise(metrics)
+        text = metrics.render(None)[0].decode()
+    found: dict[str, dict[str, set[str]]] = {}
+    for family in text_string_to_metric_families(text):
+        names = found.setdefault(family.name, {})
+        for sample in family.samples:
+            names.setdefault(sample.name, set()).update(sample.labels)
     return found
 
 
-def _sample_names(name: str, kind: str) -> tuple[str, ...]:
-    if kind == "counter":
-        return (f"{name}_total",)
-    if kind == "histogram":
-        return (f"{name}_bucket", f"{name}_sum", f"{name}_count")
-    return (f"{name}_sum", f"{name}_count") if kind == "summary" else (name,)
+def samples() -> dict[str, set[str]]:
+    """Every sample name with its labels."""
+    return {name: labels for names in families().values() for name, labels in names.items()}
