@@ -42,6 +42,7 @@ def test_a_variable_like_no_other_is_refused_without_a_guess(monkeypatch: pytest
         ("DRAIN_SECONDS", "-1"),
         ("SEED", "-1"),
         ("MODEL", ""),
+        ("METRICS_BUCKETS", "{"),
     ],
 )
 def test_a_value_out_of_bounds_names_its_setting(
