@@ -42,6 +42,8 @@ BATCH_TOKENS = "repartee_batch_tokens"
 GPU_MEMORY_HIGH = 0.95
 """As the alert GPUMemoryHigh has it."""
 
+_PROCESSES = (("repartee_engine_", "engine"), ("", "api"))
+"""What the names of the metrics of each process begin with."""
 _PHASE = "{{phase}}"
 _REPLICA = "{{instance}}"
 
@@ -246,7 +248,7 @@ def _kv_cache() -> list[Panel]:
             span=6,
         ),
         graph(
-            "Prefix cache hits",
+            "Prefix cache hits by replica",
             About(
                 "Share of prompt tokens that the prefix cache served.",
                 "A fall without a change in prompts: sessions no longer come to the same replica.",
@@ -263,7 +265,7 @@ def _kv_cache() -> list[Panel]:
             top=1,
         ),
         graph(
-            "Preemptions",
+            "Preemptions by replica",
             About(
                 "Sequences that lost their KV blocks and are computed again.",
                 "More than a few: the KV cache is too small for the requests that run at once.",
@@ -343,14 +345,14 @@ def _ends() -> list[Panel]:
 
 
 def _processes() -> list[Panel]:
-    def both(name: str, ask: str = "{}", what: str = "") -> tuple[Query, ...]:
+    def both(name: str, ask: str = "{}") -> tuple[Query, ...]:
         """The same of the engine process and of the API process."""
         return tuple(
             Query(
                 ask.format(series(f"{prefix}process_{name}", of=OF_REPLICA)),
-                f"{_REPLICA} {process} {what}".strip(),
+                f"{_REPLICA} {process}",
             )
-            for prefix, process in (("repartee_engine_", "engine"), ("", "api"))
+            for prefix, process in _PROCESSES
         )
 
     return [
@@ -363,15 +365,6 @@ def _processes() -> list[Panel]:
             ),
             BYTES,
             *both("resident_memory_bytes"),
-        ),
-        graph(
-            "Virtual memory",
-            About(
-                "Address space of both processes, files mapped into it included.",
-                "Never by itself; it explains resident memory that grows later.",
-            ),
-            BYTES,
-            *both("virtual_memory_bytes"),
         ),
         graph(
             "Processor time",
@@ -387,12 +380,18 @@ def _processes() -> list[Panel]:
         graph(
             "Open files",
             About(
-                "Open file descriptors; connections are most of them.",
-                "Growth without end, or near the limit: clients keep connections open, or some leak.",
+                "Open file descriptors over the most that each process may have; connections are most of them.",
+                "Growth without end: clients keep connections open, or some leak.",
             ),
-            COUNT,
-            *both("open_fds"),
-            *both("max_fds", "{}", "limit"),
+            SHARE,
+            *(
+                Query(
+                    f"{series(f'{prefix}process_open_fds', of=OF_REPLICA)} "
+                    f"/ {series(f'{prefix}process_max_fds', of=OF_REPLICA)}",
+                    f"{_REPLICA} {process}",
+                )
+                for prefix, process in _PROCESSES
+            ),
         ),
         graph(
             "Age of the processes",
@@ -403,6 +402,7 @@ def _processes() -> list[Panel]:
             ),
             SECONDS,
             *both("start_time_seconds", "time() - {}"),
+            span=4,
         ),
         graph(
             "Log lines dropped",
@@ -412,6 +412,7 @@ def _processes() -> list[Panel]:
             ),
             EVENTS_PER_SECOND,
             Query(rate("repartee_log_lines_dropped_total", "instance", of=OF_REPLICA), _REPLICA),
+            span=4,
         ),
         graph(
             "HTTP answers by route",
@@ -426,7 +427,7 @@ def _processes() -> list[Panel]:
                 "{{method}} {{route}} {{status}}",
             ),
             stacked=True,
-            span=24,
+            span=16,
         ),
     ]
 

@@ -186,7 +186,7 @@ def _budgets(objectives: Objectives) -> list[Panel]:
             top=1,
         ),
         graph(
-            "Budget burn, 1 h",
+            "Budget burn, 1 h, by objective",
             About(
                 "How many times faster than allowed each error budget goes, as the alerts see it: of all replicas.",
                 "The line is where the fast alert pages.",
@@ -205,9 +205,8 @@ def _budgets(objectives: Objectives) -> list[Panel]:
             ),
             COUNT,
             Query(
-                f"sum by (alertname, severity) ({_FIRING}}}) "
-                'or label_replace(vector(0), "alertname", "none", "", "")',
-                "{{alertname}} {{severity}}",
+                f'sum by (alertname) ({_FIRING}}}) or label_replace(vector(0), "alertname", "none", "", "")',
+                "{{alertname}}",
             ),
             stacked=True,
         ),

@@ -20,7 +20,7 @@ def families() -> dict[str, dict[str, set[str]]]:
     """The sample names of each family, with their labels."""
     with pytest.MonkeyPatch.context() as patch:
         install(StandIn(1), patch)
-        metrics = metrics_with()
+        metrics = metrics_with(vllm_aliases=True)
         exercise(metrics)
         text = metrics.render(None)[0].decode()
     found: dict[str, dict[str, set[str]]] = {}
