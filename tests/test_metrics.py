@@ -229,6 +229,18 @@ def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
     assert metrics.render(None)[1].startswith("text/plain")
 
 
+def test_other_threads_may_run_between_two_families(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("app.metrics.time.sleep", pauses.append)
+    families = len(list(metrics.registry.collect()))
+    for accept in (None, "application/openmetrics-text; version=1.0.0"):
+        pauses.clear()
+        metrics.render(accept)
+        assert len(pauses) == families and min(pauses) > 0  # a pause of 0 would let nobody in for sure
+
+
 def test_promtool_has_no_complaint(metrics: Metrics) -> None:
     metrics.ready(READY)
     metrics.http("/livez", "GET", 200)
