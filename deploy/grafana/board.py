@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from deploy.grafana.panels import DATASOURCE, Panel
+from deploy.grafana.panels import BOARD_PREFIX, DATASOURCE, Panel
 
 TAG = "repartee"
 EVERYTHING = VariableOption(selected=True, text="All", value="$__all")
@@ -50,26 +50,30 @@ class Board:
     """One dashboard.
 
     Attributes:
-        uid: its address in Grafana, which bookmarks and links keep: never change it.
+        name: its address in Grafana is made of it, and bookmarks and links keep that: never change it.
         purpose: the question that it answers.
         variables: what can be chosen beyond replicas and models.
         by_model: False where no panel asks for a model; the choice is then kept for the links, but not shown.
         since: how far it looks back when it is opened.
     """
 
-    uid: str
-    title: str
+    name: str
     purpose: str
     sections: Sequence[Section]
     variables: Sequence[Variable] = field(default=())
     by_model: bool = True
     since: str = "now-1h"
 
+    @property
+    def uid(self) -> str:
+        """Its address in Grafana."""
+        return BOARD_PREFIX + self.name
+
 
 def build(board: Board, runbook: str) -> dashboard.Dashboard:
     """The dashboard as Grafana stores it; `runbook` is the address of the page that its panels link to."""
     builder = (
-        Dashboard(board.title)
+        Dashboard(f"Repartee / {board.name.capitalize()}")
         .uid(board.uid)
         .description(board.purpose)
         .tags([TAG])

@@ -32,8 +32,7 @@ _OF_DECISIONS = 'task="decision"'
 def decisions(objectives: Objectives) -> Board:
     """Decisions and classifications."""
     return Board(
-        uid="repartee-decisions",
-        title="Repartee / Decisions",
+        name="decisions",
         purpose="What is decided, how surely, how fast, and has the input drifted away from the labels?",
         sections=[
             Section("", _now(objectives)),

@@ -51,8 +51,7 @@ _REPLICA = "{{instance}}"
 def engine(objectives: Objectives) -> Board:
     """Batches, steps, KV cache, speculation, processes."""
     return Board(
-        uid="repartee-engine",
-        title="Repartee / Engine",
+        name="engine",
         purpose="What does the engine do with its processor and its memory, and is it at its limit?",
         sections=[
             Section("", _now()),

@@ -58,8 +58,7 @@ _STAGES = {
 def latency(objectives: Objectives) -> Board:
     """Every stage from the first byte in to the last byte out."""
     return Board(
-        uid="repartee-latency",
-        title="Repartee / Latency",
+        name="latency",
         purpose="Where does the time of a request go, and which stage has changed?",
         sections=[
             Section("", _by_stage()),

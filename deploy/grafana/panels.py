@@ -16,6 +16,8 @@ from grafana_foundation_sdk.builders import (
     timeseries,
 )
 from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BigValueColorMode,
@@ -51,6 +53,8 @@ _P = TypeVar(
     "_P", timeseries.Panel, stat.Panel, heatmap.Panel, bargauge.Panel, statetimeline.Panel, table.Panel
 )
 
+BOARD_PREFIX = "repartee-"
+"""What the address of every dashboard begins with."""
 DATASOURCE = DataSourceRef("prometheus", "${datasource}")
 
 GOOD, DOUBTFUL, BAD = "green", "orange", "red"
@@ -82,11 +86,13 @@ class About:
         means: what is shown.
         worry: when it asks for action, and which.
         runbook: the alert, without its prefix, whose section of docs/runbook.md helps; if there is one.
+        deeper: the dashboard, without its prefix, that says more; if there is one.
     """
 
     means: str
     worry: str
     runbook: str | None = None
+    deeper: str | None = None
 
     def __str__(self) -> str:
         return f"{self.means}\n\n**When to worry:** {self.worry}"
@@ -109,7 +115,7 @@ def falling(bad: float, doubtful: float) -> list[Threshold]:
 
 def limited(limit: float | None) -> list[Threshold]:
     """Bad from a limit on, and doubtful from four fifths of it."""
-    return neutral() if limit is None else rising(0.8 * limit, limit)
+    return neutral() if limit is None else rising(round(0.8 * limit, 9), limit)
 
 
 def neutral() -> list[Threshold]:
@@ -316,16 +322,19 @@ def numbers(title: str, about: About, row: str, columns: Sequence[Column], span:
 
 def _described(panel: _P, title: str, about: About, span: int, height: int) -> _P:
     panel.title(title).description(str(about)).datasource(DATASOURCE).span(span).height(height)
+    links = []
     if about.runbook is not None:
-        panel.links(
-            [
-                DashboardLink("Runbook")
-                .type(DashboardLinkType.LINK)
-                .url(f"${{runbook}}#{(PREFIX + about.runbook).lower()}")
-                .target_blank(True)
-            ]
-        )
+        links.append(_link("Runbook", f"${{runbook}}#{(PREFIX + about.runbook).lower()}"))
+    if about.deeper is not None:
+        address = f"/d/{BOARD_PREFIX}{about.deeper}?${{__all_variables}}&${{__url_time_range}}"
+        links.append(_link(about.deeper.capitalize(), address))
+    if links:
+        panel.links(links)
     return panel
+
+
+def _link(title: str, address: str) -> Builder[models.DashboardLink]:
+    return DashboardLink(title).type(DashboardLinkType.LINK).url(address).target_blank(True)
 
 
 def _target(query: Query, ref: str) -> prometheus.Dataquery:

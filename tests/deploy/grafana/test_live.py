@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
 from app.keys import new_key
 from loadtests.prometheus_server import PrometheusServer, Sample, scrape
@@ -20,6 +21,7 @@ from tests.service.running_service import MODEL, Service, running_service
 ROOT = Path(__file__).resolve().parents[3]
 ROUNDS = 8
 _WAIT_SECONDS = 40
+NOBODY = "http://127.0.0.1:9/v1/traces"
 
 WITHOUT_SAMPLES = {
     "repartee-engine: GPU memory in use: A": "no GPU",
@@ -141,7 +143,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         )
     )
     (acme, globex, metrics) = (key for key, _ in made)
-    with running_service(api_keys_file=str(file)) as service:
+    # Requests are traced, so that there are exemplars; nobody takes the traces.
+    with running_service(api_keys_file=str(file), traces_endpoint=NOBODY, traces_sample_ratio="1") as service:
         instance = service.url.removeprefix("http://")
         config = scrape(instance)
         config["scrape_configs"][0]["authorization"] = {"credentials": metrics}
@@ -196,6 +199,20 @@ def test_the_panels_tell_what_happened(scene: Scene) -> None:
     requests = of("repartee-tenants: Tenants in the time shown: A")
     assert requests[("acme",)] > 0 and requests[("globex",)] > 0
     assert sum(of("repartee-engine: Clients that went away: A").values()) > 0
+
+
+def test_first_tokens_have_exemplars_with_the_name_that_the_datasource_links(scene: Scene) -> None:
+    (link,) = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ][0]["jsonData"]["exemplarTraceIdDestinations"]
+    expression = next(query.expression for query in asked() if query.panel.endswith("Time to first token: C"))
+    now = time.time()
+    series = scene.prometheus.get(
+        "query_exemplars", query=filled(expression), start=str(now - 300), end=str(now)
+    )
+    found = [exemplar["labels"] for one in series for exemplar in one["exemplars"]]
+    assert found
+    assert all(re.fullmatch("[0-9a-f]{32}", labels[link["name"]]) for labels in found)
 
 
 def test_what_can_be_chosen_is_found(scene: Scene) -> None:

@@ -149,14 +149,27 @@ def test_it_refreshes_and_cannot_be_changed_beside_the_code(board: Any) -> None:
 
 def test_links_of_panels_lead_to_sections_of_the_runbook() -> None:
     alerts = {rule["alert"].lower() for rule in RULES if "alert" in rule}
-    linked = {
-        link["url"] for board in BOARDS.values() for panel in panels(board) for link in panel.get("links", [])
-    }
+    linked = {url for url in links() if "runbook" in url}
     assert linked
     for url in linked:
         page, section = url.split("#")
         assert page == "${runbook}"
         assert section in alerts
+
+
+def test_links_of_panels_lead_to_dashboards_that_there_are() -> None:
+    linked = {url for url in links() if "runbook" not in url}
+    assert linked
+    for url in linked:
+        found = re.fullmatch(r"/d/([a-z-]+)\?\$\{__all_variables}&\$\{__url_time_range}", url)
+        assert found and found[1] in BOARDS
+
+
+def links() -> set[str]:
+    """The addresses that panels link to."""
+    return {
+        link["url"] for board in BOARDS.values() for panel in panels(board) for link in panel.get("links", [])
+    }
 
 
 def test_the_overview_draws_its_limits_where_the_alerts_have_them() -> None:
