@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -60,10 +60,20 @@ CLASSIFY = {"model": MODEL, "input": ["a refund please", "hello"], "labels": ["r
 
 @dataclass(frozen=True)
 class Scene:
-    """Prometheus after the load, and the replica that it scraped."""
+    """Prometheus after the load, and the replica that it scraped.
+
+    Attributes:
+        idle: what was wrong with the queries before the load, by panel.
+    """
 
     prometheus: PrometheusServer
-    instance: str
+    service: Service
+    idle: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def instance(self) -> str:
+        """The replica as Prometheus names it."""
+        return self.service.url.removeprefix("http://")
 
     def query(self, expression: str) -> list[Sample]:
         """What a panel with everything chosen gets for an expression."""
@@ -82,6 +92,12 @@ class Scene:
         if not all(named <= set(sample.labels) for sample in found):
             return f"no label {named - set(found[0].labels)}"
         return None
+
+    def problems(self) -> dict[str, str]:
+        """What is wrong with the queries of all panels."""
+        found = {query.panel: self.problem(query) for query in asked()}
+        assert len(found) > 100
+        return {panel: problem for panel, problem in found.items() if problem is not None}
 
 
 def rules(interval: str) -> dict[str, str]:
@@ -145,24 +161,27 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     (acme, globex, metrics) = (key for key, _ in made)
     # Requests are traced, so that there are exemplars; nobody takes the traces.
     with running_service(api_keys_file=str(file), traces_endpoint=NOBODY, traces_sample_ratio="1") as service:
-        instance = service.url.removeprefix("http://")
-        config = scrape(instance)
+        config = scrape(service.url.removeprefix("http://"))
         config["scrape_configs"][0]["authorization"] = {"credentials": metrics}
         files = rules("1s")
         with running_prometheus(config | {"rule_files": sorted(files)}, files=files) as prometheus:
-            prometheus.wait_for("repartee_ready == 1", _WAIT_SECONDS)
+            prometheus.wait_for("count_over_time(repartee_ready[1m]) >= 3", _WAIT_SECONDS)
+            prometheus.wait_for("repartee:slo_requests:increase1h", _WAIT_SECONDS)
+            idle = Scene(prometheus, service).problems()
             load(service, [acme, globex])
             prometheus.wait_for('sum(repartee_request_cancellations_total{task="chat"}) >= 1', _WAIT_SECONDS)
             prometheus.wait_for("repartee:slo_error_ratio:rate1d", _WAIT_SECONDS)
             time.sleep(2)  # two scrapes more: what appeared with the last request has a rate, too
-            yield Scene(prometheus, instance)
+            yield Scene(prometheus, service, idle)
 
 
 def test_every_query_of_every_panel_finds_finite_numbers(scene: Scene) -> None:
-    problems = {query.panel: scene.problem(query) for query in asked()}
-    assert {panel: problem for panel, problem in problems.items() if problem} == dict.fromkeys(
-        WITHOUT_SAMPLES, "nothing"
-    )
+    assert scene.problems() == dict.fromkeys(WITHOUT_SAMPLES, "nothing")
+
+
+def test_panels_of_a_replica_that_nobody_asks_show_nothing_odd(scene: Scene) -> None:
+    """Shares and quantiles of nothing are 0, not NaN and not empty."""
+    assert scene.idle == dict.fromkeys(WITHOUT_SAMPLES, "nothing")
 
 
 @pytest.mark.parametrize(
@@ -179,26 +198,30 @@ def test_a_broken_panel_would_be_found(scene: Scene, expression: str, legend: st
     assert found is not None and found.startswith(problem)
 
 
+def numbers(scene: Scene, panel: str) -> dict[tuple[str, ...], float]:
+    """What a query finds, by the values of its labels."""
+    (query,) = (query for query in asked() if query.panel == panel)
+    return {tuple(sample.labels.values()): sample.value for sample in scene.query(query.expression)}
+
+
 def test_the_panels_tell_what_happened(scene: Scene) -> None:
     """Finite alone could be all zero."""
 
-    def of(panel: str) -> dict[tuple[str, ...], float]:
-        (query,) = (query for query in asked() if query.panel == panel)
-        return {tuple(sample.labels.values()): sample.value for sample in scene.query(query.expression)}
-
-    assert of("repartee-overview: Serving: A") == {(): 1}
-    assert of("repartee-overview: Not serving: A") == {(): 0}
-    assert of("repartee-overview: Error budget left: A")[()] <= 1
-    assert of("repartee-overview: First token p99: A")[()] > 0
-    assert of("repartee-overview: State: A") == {(scene.instance,): 1}
-    assert of("repartee-overview: Rejections by reason: A")[("unauthorized",)] > 0
-    assert min(of("repartee-latency: Mean time by stage: A").values()) > 0
-    assert min(of("repartee-decisions: Questions by type: A").values()) > 0
-    assert sum(of("repartee-decisions: Positions in the time shown: A").values()) == pytest.approx(1)
-    assert of("repartee-decisions: Mean label mass: A")[()] > 0
-    requests = of("repartee-tenants: Tenants in the time shown: A")
+    assert numbers(scene, "repartee-overview: Serving: A") == {(): 1}
+    assert numbers(scene, "repartee-overview: Not serving: A") == {(): 0}
+    assert numbers(scene, "repartee-overview: Error budget left: A")[()] <= 1
+    assert numbers(scene, "repartee-overview: First token p99: A")[()] > 0
+    assert numbers(scene, "repartee-overview: State: A") == {(scene.instance,): 1}
+    assert numbers(scene, "repartee-overview: Rejections by reason: A")[("unauthorized",)] > 0
+    assert min(numbers(scene, "repartee-latency: Mean time by stage: A").values()) > 0
+    assert min(numbers(scene, "repartee-decisions: Questions by type: A").values()) > 0
+    assert sum(
+        numbers(scene, "repartee-decisions: Positions in the time shown: A").values()
+    ) == pytest.approx(1)
+    assert numbers(scene, "repartee-decisions: Mean label mass: A")[()] > 0
+    requests = numbers(scene, "repartee-tenants: Tenants in the time shown: A")
     assert requests[("acme",)] > 0 and requests[("globex",)] > 0
-    assert sum(of("repartee-engine: Clients that went away: A").values()) > 0
+    assert sum(numbers(scene, "repartee-engine: Clients that went away: A").values()) > 0
 
 
 def test_first_tokens_have_exemplars_with_the_name_that_the_datasource_links(scene: Scene) -> None:
@@ -216,18 +239,35 @@ def test_first_tokens_have_exemplars_with_the_name_that_the_datasource_links(sce
 
 
 def test_what_can_be_chosen_is_found(scene: Scene) -> None:
-    offered: dict[str, set[str]] = {}
-    for board in BOARDS.values():
-        for variable in board["templating"]["list"]:
-            if variable["type"] == "query":
-                query = filled(variable["query"]["query"])
-                offered.setdefault(variable["name"], set()).update(choices(scene.prometheus, query))
-    assert offered == {
+    assert offered(scene) == {
         "job": {"repartee"},
         "instance": {scene.instance},
         "model": {MODEL},
         "tenant": {"acme", "globex", "prometheus", "-"},
     }
+
+
+def offered(scene: Scene) -> dict[str, set[str]]:
+    """The choices at the top of the dashboards."""
+    found: dict[str, set[str]] = {}
+    for board in BOARDS.values():
+        for variable in board["templating"]["list"]:
+            if variable["type"] == "query":
+                query = filled(variable["query"]["query"])
+                found.setdefault(variable["name"], set()).update(choices(scene.prometheus, query))
+    return found
+
+
+def test_the_overview_shows_a_replica_that_has_gone(scene: Scene) -> None:
+    """The last test: it ends the service."""
+    scene.service.process.terminate()
+    scene.prometheus.wait_for("up == 0", _WAIT_SECONDS)
+    assert numbers(scene, "repartee-overview: Serving: A") == {(): 0}
+    assert numbers(scene, "repartee-overview: Not serving: A") == {(): 1}
+    assert numbers(scene, "repartee-overview: State: A") == {(scene.instance,): -1}
+    assert numbers(scene, "repartee-overview: Queue: A") == {}, "no data, and no old number on green ground"
+    assert offered(scene)["job"] == {"repartee"}
+    assert offered(scene)["instance"] == {scene.instance}
 
 
 def choices(prometheus: PrometheusServer, query: str) -> set[str]:
