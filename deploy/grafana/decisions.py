@@ -12,7 +12,6 @@ from deploy.grafana.panels import (
     Panel,
     Query,
     bars,
-    colours,
     graph,
     heat,
     limited,
@@ -80,11 +79,12 @@ def _now(objectives: Objectives) -> list[Panel]:
             About(
                 f"Share of the answers of the last {RECENT} with a label mass below {LOW_MASS:g}: the model would "
                 "rather have said something that is no label, and a front end should abstain.",
-                "A rise: the texts have changed, or a caller's labels do not fit them.",
+                "A rise: the texts have changed, or a caller's labels do not fit them. How much is usual depends on "
+                "the model and the questions.",
             ),
             SHARE,
             _low_share(RECENT),
-            colours("green", (0.1, "orange"), (0.3, "red")),
+            neutral(),
             span=5,
         ),
         tile(

@@ -44,14 +44,15 @@ class Objectives:
                 f"sum by (task, slo) (sum_over_time({_recorded(f'slo_{name}:increase1h', slo)}[{BUDGET_WINDOW}]))"
                 for name in ("bad_requests", "requests")
             )
-            expressions.append(f"1 - ({share(bad, requests)}) / {_budget(slo)}")
+            expressions.append(f"1 - ({share(_not_negative(bad), requests)}) / {_budget(slo)}")
         return expressions
 
     def burn(self, window: str) -> list[str]:
         """How many times faster than the objective allows the budget goes: one expression an entry of the table."""
         expressions = []
         for slo in self.slos:
-            worst = f"max by (task, slo) ({_recorded(f'slo_error_ratio:rate{window}', slo)})"
+            ratio = _recorded(f"slo_error_ratio:rate{window}", slo)
+            worst = _not_negative(f"max by (task, slo) ({ratio})")
             unasked = f"0 * {total(series('repartee_slo_events_total', _of(slo)), 'task, slo')}"
             expressions.append(f"({worst} or {unasked}) / {_budget(slo)}")
         return expressions
@@ -61,7 +62,12 @@ class Objectives:
         of = f'slo="{name}"'
         requests = growth("repartee_slo_events_total", where=of, window=window)
         good = growth("repartee_slo_good_total", where=of, window=window)
-        return f"1 - ({share(f'({requests} - {good})', requests)})"
+        return f"1 - ({share(_not_negative(f'{requests} - {good}'), requests)})"
+
+
+def _not_negative(bad: str) -> str:
+    """A scrape may fall between the counts of one request, so that a short window has more good requests than any."""
+    return f"clamp_min({bad}, 0)"
 
 
 def _recorded(rule: str, slo: Slo) -> str:

@@ -334,7 +334,7 @@ def _full() -> list[Panel]:
         graph(
             "Running",
             About(
-                "Sequences that the engines compute at once, of all chosen replicas.",
+                "Sequences that the engines compute at once, of all chosen replicas, at the moment of each scrape.",
                 "0 while the queue is not empty.",
                 "QueueStuck",
                 deeper="engine",
