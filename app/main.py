@@ -75,7 +75,7 @@ def create_app(
         title="Repartee",
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
-        lifespan=_lifespan(settings, engine, services.metrics, _known_answers(settings, services.tokenizer)),
+        lifespan=_lifespan(settings, engine, services.metrics, answers_of(settings, services.tokenizer)),
         middleware=_middleware(settings, services.metrics, spans),
         telemetry=telemetry(spans),
         separate_input_output_schemas=False,
@@ -108,8 +108,12 @@ def _services(
     )
 
 
-def _known_answers(settings: Settings, tokenizer: Tokenizer) -> bytes:
-    """The tokens of the answers that the settings name or the model brings; none where nothing is drafted."""
+def answers_of(settings: Settings, tokenizer: Tokenizer) -> bytes:
+    """The tokens of the answers that the settings name or the model brings; none where nothing is drafted.
+
+    Raises:
+        InvalidAnswersFile: the file cannot be used.
+    """
     path = settings.answers_file or Path(settings.model) / MODEL_FILE
     wanted = settings.speculation and (settings.answers_file is not None or path.exists())
     return known_answers(path, tokenizer) if wanted else b""

@@ -78,7 +78,8 @@ class Settings(BaseSettings):
         False, description="Export the best-known metrics under vLLM's names too."
     )
     revision: str = Field(
-        "", description="Revision of the source, for `repartee_build_info`; the image has its own."
+        "",
+        description="Revision of the source, as `/version` and `repartee_build_info` tell it; the image sets its own.",
     )
 
     # Security

@@ -76,7 +76,7 @@ class Tracing:
     def record(self, request: Span, observation: Observation) -> None:
         """Make the spans of a request that has ended, below the one that FastAPI made.
 
-        The stages are laid end to end in the order in which they happened: their durations are measured, and between
+        Queue, prefill and decode are laid end to end behind the tokenizing: their durations are measured, and between
         them lies next to nothing.
         """
         if observation.task is None:
@@ -98,7 +98,7 @@ class Tracing:
             span.set_attribute("error.type", observation.error_code or observation.outcome)
             span.set_status(StatusCode.ERROR)
         context = trace.set_span_in_context(span)
-        start = arrived
+        start = arrived + _nanoseconds((observation.parse or 0.0) + (observation.tokenize or 0.0))
         for name, seconds, attributes in _stages(observation):
             if seconds:
                 end = start + _nanoseconds(seconds)
@@ -123,8 +123,6 @@ def _stages(observation: Observation) -> list[tuple[str, float | None, dict[str,
         "gen_ai.usage.cache_read.input_tokens": observation.cached_tokens,
     }
     return [
-        ("parse", observation.parse, {}),
-        ("tokenize", observation.tokenize, {}),
         ("queue", observation.queue, {}),
         ("prefill", observation.prefill, prompt),
         ("decode", observation.decode, {"gen_ai.usage.output_tokens": observation.generated_tokens}),

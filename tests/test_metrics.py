@@ -10,6 +10,8 @@ from app.metrics import InvalidMetricSettings, Metrics
 from app.observation import Observation
 from app.settings import Settings
 from tests.exposition import MODEL, chat, labels_of, metrics_with, samples, value
+from tests.metric_families.nvml import StandIn, install
+from tests.metric_families.test_series import exercise
 from tests.promtool import promtool
 from tests.scoring_engine import READY
 
@@ -244,6 +246,13 @@ def test_other_threads_may_run_between_two_families(
 def test_promtool_has_no_complaint(metrics: Metrics) -> None:
     metrics.ready(READY)
     metrics.http("/livez", "GET", 200)
+    assert promtool(metrics.render(None)[0]) == (0, "")
+
+
+def test_promtool_has_no_complaint_when_everything_has_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StandIn(2), monkeypatch)
+    metrics = Metrics(MODEL)
+    exercise(metrics)
     assert promtool(metrics.render(None)[0]) == (0, "")
 
 

@@ -152,6 +152,12 @@ def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], 
     assert words in _refusal(settings)
 
 
+@pytest.mark.parametrize("content", ["{", "{}", "\x00"])
+def test_a_broken_tokenizer_ends_the_start_with_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    assert f"The tokenizer in {tmp_path} cannot be used" in _refusal({"REPARTEE_MODEL": str(tmp_path)})
+
+
 def test_a_port_in_use_ends_the_start_with_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
@@ -172,7 +178,7 @@ def test_an_engine_that_cannot_start_says_why_once(tmp_path: Path) -> None:
 
 def test_where_logs_are_json_every_line_is_json_those_of_the_engine_too(tmp_path: Path) -> None:
     shutil.copy(ROOT / "models" / MODEL / "tokenizer.json", tmp_path)
-    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "many"}')
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "num_attention_heads": 0}')
     run = _run({"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0", "REPARTEE_LOG_FORMAT": "json"})
     assert run.returncode == 3
     lines = [json.loads(line) for line in run.stderr.splitlines()]
