@@ -13,13 +13,14 @@ import pytest
 import yaml
 
 from app.keys import new_key
+from deploy.grafana.picture import main
 from loadtests.prometheus_server import PrometheusServer, Sample, scrape
 from tests.deploy.grafana.boards import BOARDS, Asked, asked, filled
 from tests.deploy.prometheus_server import running_prometheus
 from tests.service.running_service import MODEL, Service, running_service
 
 ROOT = Path(__file__).resolve().parents[3]
-ROUNDS = 8
+ROUNDS = 5
 _WAIT_SECONDS = 40
 NOBODY = "http://127.0.0.1:9/v1/traces"
 
@@ -256,6 +257,14 @@ def offered(scene: Scene) -> dict[str, set[str]]:
                 query = filled(variable["query"]["query"])
                 found.setdefault(variable["name"], set()).update(choices(scene.prometheus, query))
     return found
+
+
+def test_a_dashboard_is_drawn(scene: Scene, tmp_path: Path) -> None:
+    for name in ("decisions", "tenants"):  # small ones that have panels of all kinds
+        picture = tmp_path / f"{name}.png"
+        asked_for = ["--prometheus", scene.prometheus.url, "--board", name, "--output", str(picture)]
+        assert main([*asked_for, "--minutes", "1"]) == 0
+        assert picture.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_overview_shows_a_replica_that_has_gone(scene: Scene) -> None:
