@@ -195,8 +195,8 @@ def _lines(axes: Axes, lines: Sequence[Line], panel: Mapping[str, Any], unit: st
         if panel["type"] == "timeseries" and step["value"] is not None:
             axes.axhline(step["value"], color=_COLOURS["red"], linestyle="--", linewidth=1)
     axes.set_xlim(-source.seconds / 60, 0)
-    flat = not any(value for line in shown for value in line.values)
-    axes.set_ylim(0, 1 if flat else None)
+    values = [value for line in shown for value in line.values]
+    axes.set_ylim(min(0, *values, 0), None if any(values) else 1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: written(value, unit)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} min"))
     if 0 < len([line for line in shown if line.name]) <= 10:
