@@ -1,5 +1,6 @@
 """`python -m app COMMAND`: what each command does lies in a module of its own, loaded only where it is asked for."""
 
+import os
 import sys
 
 from app import exit_codes
@@ -52,4 +53,10 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads the output has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = exit_codes.FAILED
+    sys.exit(code)

@@ -2,7 +2,7 @@
 
 OK = 0
 FAILED = 1
-"""`doctor` found something that keeps the service from working."""
+"""`doctor` found something that keeps the service from working, or nobody reads what a command prints."""
 CONFIGURATION = 2
 """A wrong command, setting or file; one line says which."""
 ENGINE = 3

@@ -77,7 +77,7 @@ def table(settings: Sequence[ShownSetting]) -> str:
 
 def _text(value: Any) -> str:
     """As one would write it in the environment; nothing as a dash, so that columns stay readable."""
-    if value is None or value in ("", []):
+    if value is None or value in ("", [], {}):
         return "-"
     if isinstance(value, bool):
         return str(value).lower()

@@ -67,9 +67,9 @@ class Tracing:
         Raises:
             ImportError, RuntimeError, ValueError: an `OTEL_*` variable is wrong.
         """
-        # All that the SDK logs is that spans were not sent, again and again; the exporter here says it once.
-        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         exporter = _TellingExporter(settings.traces_endpoint)
+        # From here on the SDK logs nothing but that spans were not sent, again and again; the exporter says it once.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         processor = BatchSpanProcessor(exporter, QUEUE_SPANS, SEND_SECONDS * 1000, BATCH_SPANS)
         return cls(settings.served_name, processor, settings.traces_sample_ratio)
 

@@ -56,3 +56,13 @@ def test_a_command_loads_nothing_of_the_others() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stderr.strip() == ""
+
+
+def test_a_reader_that_has_seen_enough_gets_no_stack_trace() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "app", "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    with run:
+        assert run.stderr.read() == b""

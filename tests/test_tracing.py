@@ -61,7 +61,7 @@ def test_the_end_sends_what_is_left() -> None:
 
 
 def test_a_collector_that_hangs_keeps_neither_requests_nor_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.tracing.COLLECTOR_SECONDS", 2.0)
+    monkeypatch.setattr("app.tracing.COLLECTOR_SECONDS", 0.5)
     before = set(sending_threads())
     with silent_collector() as endpoint:
         tracing = tracing_to(endpoint)
