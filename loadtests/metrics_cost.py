@@ -45,6 +45,9 @@ Subject = TypeVar("Subject")
 _START_SECONDS = 120.0
 
 _LAG_SECONDS = 5.0
+_WARM_UP = 4
+_PAIRS = 3
+"""Comparisons of throughput in a round: they are short."""
 
 Buckets = Counter[float]
 """Observations up to each bound in seconds."""
@@ -149,19 +152,21 @@ async def scraped_each_second(base: str) -> None:
 
 
 async def measure(watched: str, bare: str, model: str, rounds: int, tokens: int) -> Figures:
-    """All figures, in rounds whose order turns round each time, after a round that is not counted."""
+    """All figures, in rounds whose order turns round each time."""
     figures = Figures()
-    for base in (watched, bare):
-        await speak(base, model, tokens, 0.0, 0)
+    await speak(watched, model, tokens, 1.0, 0)  # not counted: it warms up
     for turn in range(1, rounds + 1):
         for scraping in _in_turn(False, True, turn):
             await lag(watched, figures, scraping=scraping)
         for scraping in _in_turn(False, True, turn):
             found = await gap_beside_scrapes(watched, model, tokens, turn, scraping=scraping)
             (figures.gap_scraped if scraping else figures.gap_alone).append(found)
+    # Apart from the others, and several to warm up: an engine learns how far it may go in one step.
+    for turn in range(_WARM_UP + _PAIRS * rounds):
         for base in _in_turn(watched, bare, turn):
-            speeds = figures.speed_watched if base == watched else figures.speed_bare
-            speeds.append(speed(await speak(base, model, tokens, 0.0, turn)))
+            found = speed(await speak(base, model, tokens, 0.0, turn))
+            if turn >= _WARM_UP:
+                (figures.speed_watched if base == watched else figures.speed_bare).append(found)
     lines = (await asyncio.to_thread(scrape, watched)).splitlines()
     figures.series = sum(not line.startswith("#") for line in lines)
     return figures
