@@ -146,7 +146,7 @@ def _panel(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
     if panel["type"] == "stat":
         _tile(axes, lines, panel, unit)
     elif panel["type"] == "bargauge":
-        _bars(axes, lines, unit)
+        _bars(axes, lines, panel, unit)
     elif panel["type"] == "table":
         axes.set_axis_off()
         rows = [f"{line.name}: {written(line.values[-1], 'short')}" for line in lines]
@@ -157,12 +157,14 @@ def _panel(axes: Axes, panel: Mapping[str, Any], source: Source) -> None:
         _lines(axes, lines, panel, unit, source)
 
 
+def _colour(value: float, panel: Mapping[str, Any]) -> str:
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    return _COLOURS[[step["color"] for step in steps if step["value"] is None or value >= step["value"]][-1]]
+
+
 def _tile(axes: Axes, lines: Sequence[Line], panel: Mapping[str, Any], unit: str) -> None:
     value = lines[0].values[-1] if lines else None
-    colour = "white"
-    for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]:
-        if value is not None and (step["value"] is None or value >= step["value"]):
-            colour = _COLOURS[step["color"]]
+    colour = "white" if value is None else _colour(value, panel)
     axes.set_facecolor(colour)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -172,8 +174,9 @@ def _tile(axes: Axes, lines: Sequence[Line], panel: Mapping[str, Any], unit: str
     )
 
 
-def _bars(axes: Axes, lines: Sequence[Line], unit: str) -> None:
-    axes.barh(range(len(lines)), [line.values[-1] for line in lines], color=_COLOURS["green"])
+def _bars(axes: Axes, lines: Sequence[Line], panel: Mapping[str, Any], unit: str) -> None:
+    values = [line.values[-1] for line in lines]
+    axes.barh(range(len(lines)), values, color=[_colour(value, panel) for value in values])
     axes.invert_yaxis()
     axes.set_yticks([])
     for place, line in enumerate(lines):
