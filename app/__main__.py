@@ -1,24 +1,21 @@
 """`python -m app`: settings, model directory, one uvicorn worker. `python -m app keys new` makes an API key."""
 
 import asyncio
-import ipaddress
 import sys
 from contextlib import ExitStack
 from socket import socket
 
-from pydantic import ValidationError
-
 from app import keys
 from app.banner import Terminal
+from app.configuration import WRONG_CONFIGURATION, complaints, load_configuration
 from app.engine.client import AsyncEngine
 from app.logs import configure_logging
 from app.main import create_app
 from app.metrics import Metrics
-from app.model_source import ModelNotAvailable, model_directory
 from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
 from app.services.known_answers import InvalidAnswersFile
 from app.services.model_file import InvalidModelFile
-from app.settings import PREFIX, Settings, UnknownSetting, load_settings
+from app.settings import PREFIX, Settings
 
 _EXIT_CONFIGURATION = 2
 _EXIT_ENGINE = 3
@@ -41,17 +38,9 @@ def main(arguments: list[str]) -> int:
         print(_USAGE, file=sys.stderr)
         return _EXIT_CONFIGURATION
     try:
-        settings = load_settings()
-        _refuse_unsafe(settings)
-        settings = settings.model_copy(
-            update={"model": str(model_directory(settings.model)), "model_name": settings.served_name}
-        )
-    except ValidationError as error:
-        for problem in error.errors():
-            print(f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg']}", file=sys.stderr)
-        return _EXIT_CONFIGURATION
-    except (UnknownSetting, UnsafeSetting, ModelNotAvailable) as error:
-        print(error, file=sys.stderr)
+        settings = load_configuration()
+    except WRONG_CONFIGURATION as error:
+        print(*complaints(error), sep="\n", file=sys.stderr)
         return _EXIT_CONFIGURATION
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
@@ -103,28 +92,6 @@ async def _serve(settings: Settings, listeners: list[socket]) -> int:
     print(f"Repartee starts with {settings.model}", file=sys.stderr, flush=True)
     await server.serve(sockets=listeners)
     return _EXIT_ENGINE if failed else 0
-
-
-class UnsafeSetting(ValueError):
-    """A combination of settings that would leave the service open to strangers."""
-
-
-def _refuse_unsafe(settings: Settings) -> None:
-    if settings.api_keys_file or settings.allow_open or _is_loopback(settings.host):
-        return
-    raise UnsafeSetting(
-        f"{PREFIX}HOST is {settings.host}, which others can reach, and there are no API keys. Set "
-        f"{PREFIX}API_KEYS_FILE (see `python -m app keys new`), or {PREFIX}ALLOW_OPEN=true if that is meant."
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 if __name__ == "__main__":
