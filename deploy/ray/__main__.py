@@ -1,0 +1,205 @@
+"""`python -m deploy.ray`: N replicas behind one address on this machine, until SIGINT or SIGTERM.
+
+SIGHUP replaces them one after another without an interruption, so that they read the files of the settings anew.
+"""
+
+import argparse
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from app.configuration import WRONG_CONFIGURATION, complaints, load_configuration
+from app.engine.client import AsyncEngine
+from app.keys import InvalidKeysFile
+from app.main import create_app
+from app.metrics import Metrics
+from app.server import CannotListen, open_listeners
+from app.services.known_answers import InvalidAnswersFile
+from app.services.model_file import InvalidModelFile
+from app.settings import PREFIX, Settings
+from deploy.ray import environment
+
+_EXIT_CONFIGURATION = 2
+_EXIT_ENGINE = 3
+_HOSTS = {"127.0.0.1", "0.0.0.0"}
+_HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
+
+
+class CannotStart(Exception):
+    """Something is missing or in use; the message is for the operator."""
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """How many replicas: from `least` to `most`, as many as keep `ongoing` requests each."""
+
+    least: int
+    most: int
+    ongoing: float = 16
+
+    @classmethod
+    def parse(cls, text: str) -> "Replicas":
+        """`2` or `1:4`.
+
+        Raises:
+            argparse.ArgumentTypeError: neither.
+        """
+        if not (match := re.fullmatch(r"(\d{1,4})(?::(\d{1,4}))?", text)):
+            raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor LEAST:MOST")
+        least, most = int(match[1]), int(match[2] or match[1])
+        if not 1 <= least <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not 1 or more, and no more at most than at least")
+        return cls(least, most)
+
+    def autoscaling(self) -> dict[str, float]:
+        """Ray Serve's form; equal bounds are a fixed number."""
+        return {
+            "min_replicas": self.least,
+            "initial_replicas": self.least,
+            "max_replicas": self.most,
+            "target_ongoing_requests": self.ongoing,
+        }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve until a signal; returns the exit code (2: wrong configuration, 3: the replicas cannot start)."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = load_configuration()
+        _check(settings)
+    except WRONG_CONFIGURATION as error:
+        print(*complaints(error), sep="\n", file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    except InvalidKeysFile as error:
+        print(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}", file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    except InvalidAnswersFile as error:
+        print(f"{PREFIX}ANSWERS_FILE: {error}", file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    except (CannotStart, CannotListen, InvalidModelFile) as error:
+        print(error, file=sys.stderr)
+        return _EXIT_CONFIGURATION
+    environment.set_defaults()
+    replicas = Replicas(options.replicas.least, options.replicas.most, options.ongoing)
+    cpus = options.cpus or max(1, (os.cpu_count() or 1) // replicas.most)
+    return _serve(settings, replicas, cpus)
+
+
+def _check(settings: Settings) -> None:
+    """Find what is wrong here, in one line, and not later in the log of some replica."""
+    if settings.host not in _HOSTS:
+        raise CannotStart(
+            f"{PREFIX}HOST is {settings.host}; Ray Serve's HAProxy reaches replicas on {' or '.join(sorted(_HOSTS))}."
+        )
+    for listener in open_listeners(settings):
+        listener.close()
+    for variable, default in _HAPROXY_PORTS.items():
+        port = os.environ.get(variable, str(default))
+        try:
+            socket.create_server(("", int(port))).close()
+        except (OSError, OverflowError, ValueError):
+            raise CannotStart(
+                f"HAProxy cannot listen on port {port}: set {variable} to a free one."
+            ) from None
+    engine = AsyncEngine(settings.engine_config(), Metrics(settings.served_name))  # never started
+    create_app(settings, engine)
+
+
+def _serve(settings: Settings, replicas: Replicas, cpus: int) -> int:
+    from ray import serve  # slow to import, and it reads the environment
+
+    from deploy.ray.application import NAME, deployment
+
+    actor = {"num_cpus": cpus, "num_gpus": int(settings.device == "cuda")}
+    with _local_cluster(max(cpus * replicas.most, os.cpu_count() or 1), settings):
+        wishes = _Wishes()
+        while not wishes.end:
+            scaled = deployment(settings).options(
+                num_replicas="auto", autoscaling_config=replicas.autoscaling(), ray_actor_options=actor
+            )
+            try:
+                serve.run(scaled.bind(), name=NAME)
+            except RuntimeError:
+                print(f"The replicas cannot start: {_reason()}", file=sys.stderr)
+                return _EXIT_ENGINE
+            print(f"Repartee is ready on http://{settings.host}:{settings.port}", file=sys.stderr, flush=True)
+            wishes.wait()
+    return 0
+
+
+class _Wishes:
+    """What the operator wants by signal: SIGINT and SIGTERM the end, SIGHUP other replicas, one after another."""
+
+    def __init__(self) -> None:
+        self.end = False
+        self._signalled = threading.Event()
+        signal.signal(signal.SIGHUP, lambda *_: self._signalled.set())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._want_end())
+
+    def _want_end(self) -> None:
+        self.end = True
+        self._signalled.set()
+
+    def wait(self) -> None:
+        """Return at the next signal."""
+        self._signalled.wait()
+        self._signalled.clear()
+
+
+@contextmanager
+def _local_cluster(cpus: int, settings: Settings) -> Iterator[None]:
+    """A Ray cluster of this machine with Serve on it; both end with the block, and every process of theirs."""
+    import ray
+    from ray import serve
+
+    ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=settings.log_level == "debug")
+    try:
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        yield
+    finally:
+        serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
+
+
+def _reason() -> str:
+    """Why the replicas did not start: the last line of the last error that Ray Serve kept."""
+    from ray import serve
+
+    from deploy.ray.application import NAME
+
+    application = serve.status().applications[NAME]
+    messages = [application.message, *(found.message for found in application.deployments.values())]
+    lines = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
+    return lines[-1] if lines else application.status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.ray",
+        description="Serve with N replicas on this machine. Settings are REPARTEE_* variables, as for `python -m app`.",
+    )
+    parser.add_argument(
+        "--replicas",
+        type=Replicas.parse,
+        default="2",
+        metavar="N|LEAST:MOST",
+        help="default: 2; two: autoscaling",
+    )
+    parser.add_argument(
+        "--ongoing", type=float, default=16, help="open requests for each replica that autoscaling aims at"
+    )
+    parser.add_argument(
+        "--cpus", type=int, help="of each replica; default: those of the machine in equal parts"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
