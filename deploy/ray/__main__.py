@@ -130,6 +130,7 @@ def _serve(settings: Settings, replicas: Replicas, cpus: int) -> int:
                 return _EXIT_ENGINE
             print(f"Repartee is ready on http://{settings.host}:{settings.port}", file=sys.stderr, flush=True)
             wishes.wait()
+        serve.delete(NAME)  # lets streams end; a shutdown of Serve would cut them
     return 0
 
 
