@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -185,6 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.ray",
         description="Serve with N replicas on this machine. Settings are REPARTEE_* variables, as for `python -m app`.",
+        epilog="SIGHUP replaces the replicas one after another, without an interruption.",
     )
     parser.add_argument(
         "--replicas",
@@ -194,12 +195,28 @@ def _parser() -> argparse.ArgumentParser:
         help="default: 2; two: autoscaling",
     )
     parser.add_argument(
-        "--ongoing", type=float, default=16, help="open requests for each replica that autoscaling aims at"
+        "--ongoing",
+        type=_positive(float),
+        default=16,
+        metavar="N",
+        help="open requests of one replica that autoscaling aims at; default: 16",
     )
     parser.add_argument(
-        "--cpus", type=int, help="of each replica; default: those of the machine in equal parts"
+        "--cpus",
+        type=_positive(int),
+        metavar="N",
+        help="of each replica, and its threads; default: the machine's in equal parts",
     )
     return parser
+
+
+def _positive(number: Callable[[str], float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not 0 < (value := number(text)) < 1e6:
+            raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+        return value
+
+    return parse
 
 
 if __name__ == "__main__":
