@@ -13,6 +13,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 
 from loadtests.processes import free_port
+from loadtests.ray_cluster import private_environment
 
 ROOT = Path(__file__).resolve().parents[3]
 _START_SECONDS = 60
@@ -97,28 +98,11 @@ def _start(
     values = {"port": str(port), "threads": "1"} | settings
     own = {name: value for name, value in os.environ.items() if not name.startswith(("REPARTEE_", "RAY_"))}
     own |= {f"REPARTEE_{name.upper()}": value for name, value in values.items()}
-    own |= _places(folder) | environment
+    own |= private_environment(folder) | environment
     with (folder / "log").open("wb") as log:
         command = [sys.executable, "-m", "deploy.ray", *arguments]
         process = psutil.Popen(command, cwd=ROOT, env=own, stdout=log, stderr=log)
     return process, f"http://127.0.0.1:{port}"
-
-
-def _places(folder: Path) -> dict[str, str]:
-    """Files below the folder, and ports that nobody else has."""
-    proxy = folder / "h"
-    return {
-        "HOME": str(folder),  # Ray keeps the cluster's token there
-        "RAY_TMPDIR": str(folder),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{proxy}/c",
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{proxy}/s",
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{proxy}/m",
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": f"{proxy}",
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{proxy}/state",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-    }
 
 
 def _ready(cluster: Cluster) -> bool:
