@@ -116,8 +116,12 @@ def _serve(settings: Settings, replicas: Replicas, cpus: int) -> int:
 
     from deploy.ray.application import NAME, deployment
 
-    actor = {"num_cpus": cpus, "num_gpus": int(settings.device == "cuda")}
-    with _local_cluster(max(cpus * replicas.most, os.cpu_count() or 1), settings):
+    with _local_cluster(max(cpus * replicas.most, os.cpu_count() or 1), settings) as gpus:
+        try:
+            actor = {"num_cpus": cpus, "num_gpus": gpus_of_each(settings.device, gpus, replicas)}
+        except CannotStart as error:
+            print(error, file=sys.stderr)
+            return _EXIT_CONFIGURATION
         wishes = _Wishes()
         while not wishes.end:
             scaled = deployment(settings).options(
@@ -154,16 +158,32 @@ class _Wishes:
         self._signalled.clear()
 
 
+def gpus_of_each(device: str, gpus: int, replicas: Replicas) -> int:
+    """GPUs of each replica: from one that has none, Ray hides them all.
+
+    Raises:
+        CannotStart: there are too few.
+    """
+    if device == "cpu" or (device == "auto" and gpus == 0):
+        return 0
+    if replicas.most > gpus:
+        raise CannotStart(
+            f"{replicas.most} replicas need a GPU each, and there are {gpus}: lower --replicas, or set "
+            f"{PREFIX}DEVICE=cpu."
+        )
+    return 1
+
+
 @contextmanager
-def _local_cluster(cpus: int, settings: Settings) -> Iterator[None]:
-    """A Ray cluster of this machine with Serve on it; both end with the block, and every process of theirs."""
+def _local_cluster(cpus: int, settings: Settings) -> Iterator[int]:
+    """A Ray cluster of this machine with Serve on it, and its GPUs; the block's end ends every process of it."""
     import ray
     from ray import serve
 
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=settings.log_level == "debug")
     try:
         serve.start(http_options={"host": settings.host, "port": settings.port})
-        yield
+        yield int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
     finally:
         serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()

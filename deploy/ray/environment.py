@@ -19,6 +19,8 @@ VARIABLES = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
     # How soon HAProxy sees that a replica says of itself that it cannot serve.
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    # A node that is told to end lets its streams end: their whole deadline, and a margin.
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "130",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Defaults: what the operator sets comes first."""

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from deploy.ray.__main__ import Replicas
+from deploy.ray.__main__ import CannotStart, Replicas, gpus_of_each
 from tests.deploy.ray.cluster import ROOT
 
 
@@ -49,6 +49,19 @@ def test_replicas(text: str, least: int, most: int) -> None:
 def test_replicas_that_are_none(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         Replicas.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "each"), [("cpu", 4, 0), ("auto", 0, 0), ("auto", 2, 1), ("cuda", 3, 1)]
+)
+def test_a_replica_gets_a_gpu_where_there_are_some(device: str, gpus: int, each: int) -> None:
+    assert gpus_of_each(device, gpus, Replicas(1, 2)) == each
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("auto", 1), ("cuda", 0)])
+def test_more_replicas_than_gpus_are_refused(device: str, gpus: int) -> None:
+    with pytest.raises(CannotStart, match="REPARTEE_DEVICE=cpu"):
+        gpus_of_each(device, gpus, Replicas(1, 2))
 
 
 @pytest.mark.parametrize(("option", "value"), [("--cpus", "0"), ("--ongoing", "0"), ("--ongoing", "nan")])

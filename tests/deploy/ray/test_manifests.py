@@ -90,7 +90,9 @@ def test_a_worker_has_room_for_one_replica_and_time_for_its_streams(documents: l
     assert int(workers["rayStartParams"]["num-cpus"]) == wanted["ray_actor_options"]["num_cpus"]
     assert workers["maxReplicas"] >= wanted["autoscaling_config"]["max_replicas"]
     longest = application.deployment(Settings())._deployment_config.graceful_shutdown_timeout_s
-    assert all(pod["spec"]["terminationGracePeriodSeconds"] > longest for pod in pods(documents))
+    draining = float(environment.VARIABLES["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    assert longest < draining
+    assert all(pod["spec"]["terminationGracePeriodSeconds"] > draining for pod in pods(documents))
     assert documents[0]["spec"]["rayClusterDeletionDelaySeconds"] > longest
 
 
