@@ -103,7 +103,7 @@ async def test_pages_may_read_every_header_of_ours(tmp_path_factory: pytest.Temp
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
     ours = {name for name in answer.headers if name.startswith(("x-", "openai-", "server-"))}
     assert len(ours) == 10
-    assert ours | {"retry-after", "retry-after-ms"} == exposed
+    assert ours | {"retry-after", "retry-after-ms", "traceresponse"} == exposed
 
 
 @pytest.mark.parametrize(

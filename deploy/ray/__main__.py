@@ -14,19 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from app.configuration import WRONG_CONFIGURATION, complaints, load_configuration
-from app.engine.client import AsyncEngine
-from app.keys import InvalidKeysFile
-from app.main import create_app
-from app.metrics import Metrics
-from app.server import CannotListen, open_listeners
-from app.services.known_answers import InvalidAnswersFile
-from app.services.model_file import InvalidModelFile
+from app import exit_codes
+from app.configuration import WRONG_CONFIGURATION, complaint, load_configuration
+from app.serve import UNUSABLE, reason
+from app.server import open_listeners
 from app.settings import PREFIX, Settings
 from deploy.ray import environment
+from deploy.ray.service import Service
 
-_EXIT_CONFIGURATION = 2
-_EXIT_ENGINE = 3
 _HOSTS = {"127.0.0.1", "0.0.0.0"}
 _HAPROXY_PORTS = {"RAY_SERVE_HAPROXY_METRICS_PORT": 9101, "RAY_SERVE_HAPROXY_STATS_PORT": 8404}
 
@@ -74,17 +69,14 @@ def main(arguments: Sequence[str]) -> int:
         settings = load_configuration()
         _check(settings)
     except WRONG_CONFIGURATION as error:
-        print(*complaints(error), sep="\n", file=sys.stderr)
-        return _EXIT_CONFIGURATION
-    except InvalidKeysFile as error:
-        print(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}", file=sys.stderr)
-        return _EXIT_CONFIGURATION
-    except InvalidAnswersFile as error:
-        print(f"{PREFIX}ANSWERS_FILE: {error}", file=sys.stderr)
-        return _EXIT_CONFIGURATION
-    except (CannotStart, CannotListen, InvalidModelFile) as error:
+        print(complaint(error), file=sys.stderr)
+        return exit_codes.CONFIGURATION
+    except UNUSABLE as error:
+        print(reason(settings, error), file=sys.stderr)
+        return exit_codes.CONFIGURATION
+    except CannotStart as error:
         print(error, file=sys.stderr)
-        return _EXIT_CONFIGURATION
+        return exit_codes.CONFIGURATION
     environment.set_defaults()
     replicas = Replicas(options.replicas.least, options.replicas.most, options.ongoing)
     cpus = options.cpus or max(1, (os.cpu_count() or 1) // replicas.most)
@@ -107,8 +99,7 @@ def _check(settings: Settings) -> None:
             raise CannotStart(
                 f"HAProxy cannot listen on port {port}: set {variable} to a free one."
             ) from None
-    engine = AsyncEngine(settings.engine_config(), Metrics(settings.served_name))  # never started
-    create_app(settings, engine)
+    Service(settings).close()  # never started
 
 
 def _serve(settings: Settings, replicas: Replicas, cpus: int) -> int:
@@ -121,7 +112,7 @@ def _serve(settings: Settings, replicas: Replicas, cpus: int) -> int:
             actor = {"num_cpus": cpus, "num_gpus": gpus_of_each(settings.device, gpus, replicas)}
         except CannotStart as error:
             print(error, file=sys.stderr)
-            return _EXIT_CONFIGURATION
+            return exit_codes.CONFIGURATION
         wishes = _Wishes()
         while not wishes.end:
             scaled = deployment(settings).options(
@@ -131,7 +122,7 @@ def _serve(settings: Settings, replicas: Replicas, cpus: int) -> int:
                 serve.run(scaled.bind(), name=NAME)
             except RuntimeError:
                 print(f"The replicas cannot start: {_reason()}", file=sys.stderr)
-                return _EXIT_ENGINE
+                return exit_codes.ENGINE
             print(f"Repartee is ready on http://{settings.host}:{settings.port}", file=sys.stderr, flush=True)
             wishes.wait()
         serve.delete(NAME)  # lets streams end; a shutdown of Serve would cut them

@@ -1,4 +1,4 @@
-"""What a replica says of itself to Ray Serve, without Ray: it waits for its engine once, and then tells at once."""
+"""What a replica says of itself to Ray Serve: it waits for its engine once, and then tells at once."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import EMBEDDED_MODEL, Settings
-from deploy.ray.replica import NotReady, Service
+from deploy.ray.service import NotReady, Service
 from tests.engine.core.tiny_models import tiny_checkpoint
 
 pytestmark = pytest.mark.anyio
