@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.interface import EngineState
 from app.settings import EMBEDDED_MODEL, Settings
 from deploy.ray.service import NotReady, Service
 from tests.engine.core.tiny_models import tiny_checkpoint
@@ -17,6 +18,13 @@ pytestmark = pytest.mark.anyio
 
 def settings(model: Path | str) -> Settings:
     return Settings(model=str(model), device="cpu", threads=1, kv_cache_tokens=512)
+
+
+async def always(service: Service) -> None:
+    """Check until that fails."""
+    while True:
+        await service.check()
+        await asyncio.sleep(0.01)
 
 
 async def test_the_first_check_waits_and_a_later_one_tells(tmp_path: Path) -> None:
@@ -30,9 +38,11 @@ async def test_the_first_check_waits_and_a_later_one_tells(tmp_path: Path) -> No
         await service.check()
         os.kill(engine.process_id, signal.SIGKILL)
         with pytest.raises(NotReady, match="restarting"):
-            while True:
-                await service.check()
-                await asyncio.sleep(0.01)
+            await always(service)
+        async with asyncio.timeout(60):
+            while engine.state is not EngineState.READY:
+                await asyncio.sleep(0.05)
+        await service.check()
     with pytest.raises(NotReady, match="draining"):
         await service.check()
 
