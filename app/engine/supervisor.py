@@ -1,6 +1,7 @@
 """EngineSupervisor: keeps one engine process running, and says what can be asked of it now."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -56,6 +57,7 @@ class EngineSupervisor:
         self._info: Ready | None = None
         self._answers = b""
         self._process: EngineProcess | None = None
+        self._birth: asyncio.Task[EngineProcess] | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -98,6 +100,9 @@ class EngineSupervisor:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._birth is not None:  # a process that is being made has no owner yet, and must not stay behind
+            with contextlib.suppress(OSError):
+                self._process = await self._birth
         await self._end_process()
 
     def send(self, message: ToEngine) -> None:
@@ -160,7 +165,13 @@ class EngineSupervisor:
         Raises:
             OSError: the system gives no process or no socket.
         """
-        self._process = await EngineProcess.start(self._config, self.on_message, self._answers)
+        start = EngineProcess.start(self._config, self.on_message, self._answers)
+        self._birth = asyncio.create_task(start, name="engine start")
+        try:
+            self._process = await asyncio.shield(self._birth)
+        finally:
+            if self._birth.done():
+                self._birth = None
         self._observer.engine_process(self._process.id)
         await self._process.closed()
         was_ready = self._state is EngineState.READY

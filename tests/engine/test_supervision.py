@@ -124,6 +124,26 @@ async def test_each_process_gets_the_known_answers(monkeypatch: pytest.MonkeyPat
     assert given[:2] == [b"1234"] * 2
 
 
+async def test_a_stop_while_a_process_is_being_made_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, ended = asyncio.Event(), list[int]()
+
+    class Process(SilentProcess):
+        async def end(self) -> None:
+            ended.append(1)
+
+    async def start(config: EngineConfig, on_message: Callable[[Any], None], answers: bytes) -> Process:
+        made.set()
+        await asyncio.sleep(0.2)
+        return Process()
+
+    monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", start)
+    engine = engine_of()
+    await engine.start()
+    await made.wait()
+    await engine.stop()
+    assert ended == [1]
+
+
 async def test_a_system_without_processes_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
