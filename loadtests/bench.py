@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from app.bench.http_stream import RequestFailed
 from app.settings import EMBEDDED_MODEL
 from loadtests import gates, peer_subjects, subjects
-from loadtests.http_stream import RequestFailed
 from loadtests.machine import machine
 from loadtests.notes import notes, peers_table
 from loadtests.peers import NotThere
