@@ -1,8 +1,11 @@
 """The uvicorn server of one replica: drains before it stops, and ends with an exit code that means something."""
 
+import asyncio
 import errno
 import math
+import signal
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -63,20 +66,47 @@ def _sentence(settings: Settings, error: OSError) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with the engine told to refuse new work as soon as a signal arrives."""
+    """uvicorn with a drain of ours in front of its own: the listener stays until the last stream has ended.
 
-    def __init__(self, config: uvicorn.Config, engine: AsyncEngine) -> None:
+    uvicorn closes it at the signal, so that load balancers learn of the end by refused connections. Here, after
+    SIGTERM, `/readyz` says 503 while new work is still taken (the delay), then new work gets a 503 while open streams
+    go on (the drain), and only then is the port closed. Streams that are not finished by then end with an error event.
+    """
+
+    def __init__(self, config: uvicorn.Config, engine: AsyncEngine, settings: Settings) -> None:
         super().__init__(config)
         self._engine = engine
+        self._delay_seconds = settings.drain_delay_seconds
+        self._drain_seconds = settings.drain_seconds
+        self._signal: int | None = None
+        self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain at the first signal, end at once at the second.
 
         uvicorn would raise the signal again after a clean end; a drained replica exits with 0 instead.
         """
-        self.force_exit = self.should_exit
-        self.should_exit = True
-        self._engine.drain()
+        self.force_exit = self.should_exit = self._signal is not None
+        self._signal = sig
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: begin the drain after a signal, and end when it is over."""
+        if self._signal is not None and self._drain is None:
+            self._drain = asyncio.create_task(self._drain_all(self._signal), name="drain")
+        if self._drain is not None and self._drain.done():
+            self._drain.result()
+            return True
+        return await super().on_tick(counter)
+
+    async def _drain_all(self, sig: int) -> None:
+        self._engine.leave()
+        if sig != signal.SIGINT:  # somebody at a terminal has no load balancer
+            await asyncio.sleep(self._delay_seconds)
+        started = time.monotonic()
+        await self._engine.stop(self._drain_seconds)
+        # What is left are bytes on their way to slow readers.
+        left = self._drain_seconds - (time.monotonic() - started)
+        self.config.timeout_graceful_shutdown = max(1, math.ceil(left))
 
 
 class Protocol(HttpToolsProtocol):
@@ -101,6 +131,6 @@ def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
         server_header=False,
         date_header=True,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+        timeout_graceful_shutdown=1,
         ws="none",
     )

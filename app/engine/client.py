@@ -23,7 +23,7 @@ from app.engine.messages import (
 )
 from app.engine.process import EngineProcess
 from app.engine.stream import RequestStream
-from app.errors import Draining, EngineDied, EngineRestarting, Overloaded, Starting
+from app.errors import Draining, EngineDied, EngineRestarting, Overloaded, ReparteeError, Starting
 from app.observation import Task
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class AsyncEngine:
         self._on_progress = on_progress
         self._on_ready = on_ready
         self._state = EngineState.STARTING
+        self._leaving = False
         self._info: Ready | None = None
         self._open: dict[int, _OpenRequest] = {}
         self._next_id = 0
@@ -97,7 +98,8 @@ class AsyncEngine:
 
     @property
     def state(self) -> EngineState:
-        return self._state
+        leaving = self._leaving and self._state is EngineState.READY
+        return EngineState.LEAVING if leaving else self._state
 
     @property
     def info(self) -> Ready | None:
@@ -129,6 +131,12 @@ class AsyncEngine:
         self._supervisor = asyncio.create_task(self._supervise(), name="engine supervisor")
         self._watcher = asyncio.create_task(self._watch(), name="engine watcher")
 
+    def leave(self) -> None:
+        """Be ready no more for those who ask, but take what still comes until `drain`."""
+        self._leaving = True
+        self._observer.set_draining(True)
+        self._set_state(self._state)
+
     def drain(self) -> None:
         """Take no new requests; those that are open go on."""
         self._set_state(EngineState.DRAINING)
@@ -146,7 +154,7 @@ class AsyncEngine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._end_process()
-        self._fail_open()
+        self._fail_open(Draining())
 
     # Requests
 
@@ -297,6 +305,7 @@ class AsyncEngine:
             OSError: the system gives no process or no socket.
         """
         self._process = await EngineProcess.start(self._config, self._on_message, self._answers)
+        self._observer.engine_process(self._process.id)
         await self._process.closed()
         was_ready = self._state is EngineState.READY
         if was_ready:  # readiness and streams must not wait until the process is gone for good
@@ -307,13 +316,14 @@ class AsyncEngine:
 
     async def _end_process(self) -> None:
         process, self._process = self._process, None
+        self._observer.engine_process(None)
         if process is not None:
             await process.end()
 
-    def _fail_open(self) -> None:
+    def _fail_open(self, error: ReparteeError | None = None) -> None:
         failed, self._open = self._open, {}
         for request in failed.values():
-            request.stream.fail(EngineDied())
+            request.stream.fail(error or EngineDied())
             self._finish(request, request.left or FinishReason.FAILED)
         self._running = 0
         self._observer.idle()
@@ -323,8 +333,8 @@ class AsyncEngine:
         """Readiness changes without a message when the engine hangs, so it is looked at from time to time."""
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            self._observer.set_ready(self._state is EngineState.READY and self.making_progress)
+            self._observer.set_ready(self.state is EngineState.READY and self.making_progress)
 
     def _set_state(self, state: EngineState) -> None:
         self._state = state
-        self._observer.set_ready(state is EngineState.READY)
+        self._observer.set_ready(self.state is EngineState.READY)

@@ -168,6 +168,26 @@ async def test_a_killed_engine_ends_its_streams_and_comes_back(
     assert reason is FinishReason.LENGTH
 
 
+async def test_leaving_takes_work_and_is_not_ready(engine: AsyncEngine, observer: RecordingObserver) -> None:
+    engine.leave()
+    assert engine.state is EngineState.LEAVING
+    assert observer.named("set_ready")[-1] == (False,)
+    _, reason = await read(engine.submit([5, 6, 7]))
+    assert reason is FinishReason.LENGTH
+    await asyncio.sleep(1.2)  # longer than readiness is looked at
+    assert observer.named("set_ready")[-1] == (False,)
+
+
+async def test_what_a_drain_cannot_wait_for_is_told_so() -> None:
+    engine = await started(RecordingObserver())
+    stream = engine.submit([5, 6, 7], sampling=LONG)
+    assert engine.process_id is not None
+    os.kill(engine.process_id, signal.SIGSTOP)
+    await engine.stop(drain_seconds=0.05)
+    with pytest.raises(Draining):
+        await read(stream)
+
+
 async def test_draining_refuses_new_work_and_finishes_the_old() -> None:
     engine = await started(RecordingObserver())
     stream = engine.submit([5, 6, 7], sampling=LONG)

@@ -58,6 +58,12 @@ class Service:
         assert found, f"no sample of {name} with {labels}"
         return sum(found)
 
+    def begin_end(self, sig: int = signal.SIGTERM) -> None:
+        """Send a signal and wait until the service says that it is not ready."""
+        self.process.send_signal(sig)
+        while self.readiness() == 200:
+            time.sleep(0.01)
+
     def wait_ready(self) -> None:
         """Wait until `/readyz` answers 200."""
         limit = time.monotonic() + _START_SECONDS
@@ -82,7 +88,7 @@ def running_service(**settings: str) -> Iterator[Service]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    values = {"port": str(port), "threads": "1"} | settings
+    values = {"port": str(port), "threads": "1", "drain_delay_seconds": "0"} | settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REPARTEE_")}
     environment |= {f"REPARTEE_{name.upper()}": value for name, value in values.items()}
     process = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=environment)

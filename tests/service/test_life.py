@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,30 +53,75 @@ def test_a_killed_engine_is_told_and_comes_back(own_service: Service) -> None:
     assert again.json()["usage"]["completion_tokens"] == 3
 
 
+class Reader(threading.Thread):
+    """Reads one stream to its end; the engine is held after its first line, so that the stream is open."""
+
+    def __init__(self, service: Service) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.cut = False
+        self._service, self._first = service, threading.Event()
+        self.start()
+        assert self._first.wait(30)
+
+    def run(self) -> None:
+        try:
+            self._read()
+        except httpx.RemoteProtocolError:
+            self.cut = True
+
+    def _read(self) -> None:
+        url = f"{self._service.url}/v1/chat/completions"
+        with httpx.stream("POST", url, json=STREAM, timeout=60) as answer:
+            for line in answer.iter_lines():
+                if not self.lines:
+                    self._service.hold_engine()
+                if line:
+                    self.lines.append(line)
+                self._first.set()
+
+
 def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Service) -> None:
     service = own_service
-    lines: list[str] = []
-    first = threading.Event()
-
-    def read() -> None:
-        with httpx.stream("POST", f"{service.url}/v1/chat/completions", json=STREAM, timeout=60) as answer:
-            for line in answer.iter_lines():
-                if not lines:
-                    service.hold_engine()
-                lines.append(line)
-                first.set()
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    assert first.wait(30)
-    service.process.send_signal(signal.SIGTERM)
-    while service.readiness():
-        time.sleep(0.05)
+    reader = Reader(service)
+    service.begin_end()
+    refused = httpx.post(f"{service.url}/v1/chat/completions", json=STREAM)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert httpx.get(f"{service.url}/livez").status_code == 200
     assert reader.is_alive(), "the stream was cut"
     service.release_engine()
     reader.join(60)
-    assert lines[-2:] == ["data: [DONE]", ""] or lines[-1] == "data: [DONE]"
+    assert reader.lines[-1] == "data: [DONE]"
     assert service.process.wait(30) == 0
+
+
+def test_work_that_comes_before_balancers_look_away_is_served() -> None:
+    with running_service(drain_delay_seconds="3") as service:
+        service.begin_end()
+        late = httpx.post(
+            f"{service.url}/v1/chat/completions", json=STREAM | {"stream": False, "max_tokens": 3}, timeout=60
+        )
+        assert late.status_code == 200 and service.readiness() == 503
+        assert service.process.wait(30) == 0
+
+
+def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event() -> None:
+    with running_service(drain_seconds="0.5") as service:
+        reader = Reader(service)
+        service.begin_end()
+        assert service.process.wait(30) == 0
+    reader.join(30)
+    assert json.loads(reader.lines[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
+
+
+def test_the_second_signal_does_not_wait_for_streams(own_service: Service) -> None:
+    reader = Reader(own_service)
+    own_service.begin_end()
+    own_service.process.send_signal(signal.SIGTERM)
+    own_service.process.wait(20)
+    reader.join(30)
+    assert reader.cut
 
 
 @pytest.mark.parametrize(
@@ -96,10 +140,22 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
         ),
         ({"REPARTEE_ANSWERS_FILE": str(ROOT / "docs")}, "REPARTEE_ANSWERS_FILE: cannot read"),
         ({"REPARTEE_ANSWERS_FILE": sys.executable}, "is not UTF-8"),
+        ({"REPARTEE_TRACES_ENDPOINT": "collector:4318"}, "REPARTEE_TRACES_ENDPOINT: "),
+        ({"REPARTEE_TRACES_SAMPLE_RATIO": "2"}, "REPARTEE_TRACES_SAMPLE_RATIO: "),
+        (
+            {"REPARTEE_TRACES_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"},
+            "REPARTEE_TRACES_ENDPOINT is set, but traces cannot be made: ",
+        ),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
     assert words in _refusal(settings)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "\x00"])
+def test_a_broken_tokenizer_ends_the_start_with_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    assert f"The tokenizer in {tmp_path} cannot be used" in _refusal({"REPARTEE_MODEL": str(tmp_path)})
 
 
 def test_a_port_in_use_ends_the_start_with_one_line() -> None:
@@ -118,6 +174,17 @@ def test_an_engine_that_cannot_start_says_why_once(tmp_path: Path) -> None:
     (line,) = [line for line in run.stderr.splitlines() if "engine: " in line]
     reason = json.loads(line)["message"].removeprefix("engine: ")
     assert run.stderr.count(json.dumps(reason)[1:-1]) == 1
+
+
+def test_where_logs_are_json_every_line_is_json_those_of_the_engine_too(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / MODEL / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "num_attention_heads": 0}')
+    run = _run({"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0", "REPARTEE_LOG_FORMAT": "json"})
+    assert run.returncode == 3
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    (from_engine,) = [line for line in lines if line["logger"] == "app.engine"]
+    assert from_engine["level"] == "error" and "Traceback" in from_engine["exception"]
+    assert next(line["message"] for line in lines if line["logger"] == "app.banner") == "starting"
 
 
 def _refusal(settings: dict[str, str]) -> str:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
         (EngineState.READY, False, "stuck"),
         (EngineState.STARTING, True, "starting"),
         (EngineState.RESTARTING, True, "restarting"),
+        (EngineState.LEAVING, True, "leaving"),
         (EngineState.DRAINING, True, "draining"),
         (EngineState.FAILED, True, "failed"),
     ],

@@ -1,0 +1,1 @@
+"""What Prometheus records and alerts on, made from the service's objectives."""
