@@ -12,6 +12,7 @@ usage: python -m app [COMMAND] [OPTIONS]
   keys      make API keys
   config    show every setting, its value and where that comes from
   doctor    look at machine, model, port and files, and say what would keep the service from working
+  bench     load a running server and show the latencies that its clients see
 
 examples:
   python -m app
@@ -19,6 +20,7 @@ examples:
   python -m app keys new --tenant acme
   python -m app config --json
   python -m app doctor
+  python -m app bench --rate 4 --seconds 30
 
 exit codes: 0 well; 1 doctor found something wrong; 2 a wrong command, setting or file; 3 the engine cannot start
 
@@ -45,6 +47,10 @@ def main(arguments: list[str]) -> int:
             from app.doctor import main as doctor
 
             return doctor(options)
+        case "bench":
+            from app.bench.command import run as bench
+
+            return bench(options)
         case "--help" | "-h" | "help":
             print(USAGE)
             return exit_codes.OK

@@ -55,11 +55,13 @@ class Server:
     limit: float = 60.0
     usage: UsageWish = "needed"
 
-    async def send(self, ask: Ask, stage: float, began: float, due: float | None = None) -> Sample:
-        """Send one request; its failure is in the sample.
+    async def send(
+        self, ask: Ask, stage: float, samples: list[Sample], began: float, due: float | None = None
+    ) -> None:
+        """Send one request and append its sample; a failure is in the sample.
 
         Args:
-            began, due: instants on `time.perf_counter`; that of the run, and when the request should leave: now, without.
+            began, due: instants on `time.perf_counter`; the run, and when the request should leave (default: now).
         """
         timeline = Timeline(time.perf_counter())
         due = timeline.sent if due is None else due
@@ -68,19 +70,21 @@ class Server:
             async with asyncio.timeout(self.limit):
                 await self._exchange(ask, timeline)
         except asyncio.CancelledError:
-            sample.outcome, sample.error = "error", "Given up."
+            sample.fail("Given up.")
             raise
         except TimeoutError:
-            sample.outcome, sample.error = "error", f"No whole answer within {self.limit:g} s."
+            sample.fail(f"No whole answer within {self.limit:g} s.")
         except RequestFailed as error:
-            sample.outcome, sample.error = "error", str(error)
+            sample.fail(str(error))
         except OSError as error:
-            sample.outcome, sample.error = "error", f"No connection: {error.strerror or error}"
+            sample.fail(f"No connection: {error.strerror or error}")
         else:
             sample.outcome = "left" if ask.leave_after is not None else "ok"
-        sample.total = (timeline.ended or time.perf_counter()) - due
-        ask.answered("".join(timeline.said) if sample.outcome == "ok" else None)
-        return sample.note(timeline, due)
+        finally:
+            sample.total = (timeline.ended or time.perf_counter()) - due
+            sample.note(timeline, due)
+            samples.append(sample)
+            ask.answered("".join(timeline.said) if sample.outcome == "ok" else None)
 
     async def _exchange(self, ask: Ask, timeline: Timeline) -> None:
         url = self.base + ask.path

@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             done = runner.run(_load(options, base, prompts))
         found = figures(done.samples, slos, span(done.samples))
-        void = done.cut or (void_reason(done.samples, options.most_lag) if options.rate else None)
+        void = void_reason(done.samples, options.most_lag)
         _show(options, arguments, done, found, void)
         _write(options, arguments, done, found, slos)
     except _Refused as error:
@@ -67,6 +67,8 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("python -m app bench: stopped, and nothing was reported", file=sys.stderr)
         return EXIT_FAILED
+    if done.cut:
+        print(f"python -m app bench: {done.cut}; the rest was not sent", file=sys.stderr)
     if void:
         print(f"python -m app bench: {void}", file=sys.stderr)
         return EXIT_VOID
@@ -117,7 +119,7 @@ async def _load(options: argparse.Namespace, base: str, prompts: Sequence[str]) 
             try:
                 await open_loop(server, next_ask, ((at, options.rate) for at in due), done.samples)
             except TooManyInFlight as error:
-                done.cut = f"void: {error}"
+                done.cut = str(error)
         else:
             users = options.concurrency or 4
             await closed_loop(server, next_ask, users, options.requests, options.seconds, done.samples)

@@ -55,9 +55,9 @@ async def closed_loop(
 
     async def user() -> None:
         nonlocal left
-        while left > 0 and (due := time.perf_counter()) < began + seconds:
+        while left > 0 and time.perf_counter() < began + seconds:
             left -= 1
-            samples.append(await server.send(next_ask(), users, due, began))
+            await server.send(next_ask(), users, samples, began)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(users):
@@ -77,12 +77,12 @@ async def open_loop(
         samples: filled while the run lasts.
 
     Raises:
-        TooManyInFlight: more than `most_in_flight` wait for their answers; they were given up.
+        TooManyInFlight: more than `most_in_flight` wait for their answers; they were given up, and have failed.
     """
     began = time.perf_counter()
 
     async def one(stage: float, due: float) -> None:
-        samples.append(await server.send(next_ask(), stage, due, began))
+        await server.send(next_ask(), stage, samples, began, due)
 
     overrun: str | None = None
     async with asyncio.TaskGroup() as group:

@@ -60,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         add, count = self.add_argument, positive(int, 1_000_000)
-        add("--url", required=True, help="base address of the API, with or without /v1")
+        add("--url", default="http://127.0.0.1:8000", help="base address of the API; default: %(default)s")
         add("--model", help="default: the only one that the server names")
         load = self.add_mutually_exclusive_group()
         load.add_argument(

@@ -55,9 +55,11 @@ def latency_picture(title: str, series: Mapping[str, Sequence[Sample]], slos: Se
     A curve meets an objective where it passes below its horizontal line at the marked percentile.
     """
     panels = [panel for panel in _panels(slos) if any(map(panel.values, series.values()))]
-    figure = _figure(4.6 * max(len(panels), 1), 4.4)
+    columns = min(len(panels), 2)
+    rows = math.ceil(len(panels) / 2)
+    figure = _figure(5.2 * max(columns, 1), 4.2 * max(rows, 1))
     for number, panel in enumerate(panels, 1):
-        axes = figure.add_subplot(1, len(panels), number)
+        axes = figure.add_subplot(rows, columns, number)
         for place, (name, samples) in enumerate(series.items()):
             _curve(axes, panel.values(samples), name, place)
         _finish(axes, panel)

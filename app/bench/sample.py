@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 
@@ -50,17 +50,20 @@ class Sample(msgspec.Struct, omit_defaults=True):
         """Seconds since the run began."""
         return self.due + self.total
 
-    def note(self, timeline: Timeline, due: float) -> Self:
+    def fail(self, error: str) -> None:
+        """It was not answered, for this reason."""
+        self.outcome, self.error = "error", error
+
+    def note(self, timeline: Timeline, due: float) -> None:
         """Take what a stream that was due at an instant of the timeline's clock has shown."""
         if timeline.texts:
             self.first = timeline.texts[0] - due
-        self.gaps = timeline.gaps
+        self.gaps = [round(gap, 7) for gap in timeline.gaps]
         # Where a server counts no tokens, its texts stand for them.
         self.tokens = timeline.tokens or len(timeline.texts)
         self.prompt_tokens = timeline.prompt_tokens
         if self.tokens > 1 and timeline.texts:
             self.per_token = (timeline.texts[-1] - timeline.texts[0]) / (self.tokens - 1)
-        return self
 
 
 _encode = msgspec.json.Encoder().encode
