@@ -22,7 +22,8 @@ examples:
   python -m app doctor
   python -m app bench --rate 4 --seconds 30
 
-exit codes: 0 well; 1 doctor found something wrong; 2 a wrong command, setting or file; 3 the engine cannot start
+exit codes: 0 well; 1 doctor found something wrong, or requests of bench failed; 2 a wrong command, setting or file;
+3 the engine cannot start; 4 bench was too slow itself
 
 Settings are REPARTEE_* environment variables; README.md, section Settings, has them all."""
 

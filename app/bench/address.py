@@ -17,6 +17,7 @@ def base_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as the look-up of the name will, which lets its error through
     except ValueError as error:
         raise InvalidUrl(f"{url!r} is no address: {error}") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:

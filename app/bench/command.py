@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import orjson
 import uvloop
 
+from app import exit_codes
 from app.bench import page, plots
 from app.bench.address import InvalidUrl, base_address
 from app.bench.ask import Ask, Server
@@ -27,10 +28,6 @@ from app.bench.sample import Sample, write_samples
 from app.bench.summary import plain, summary
 from app.bench.voided import void_reason
 from app.slos import InvalidSlos, Slo, load_slos
-
-EXIT_FAILED = 1
-EXIT_CONFIGURATION = 2
-EXIT_VOID = 4
 
 
 class _Refused(Exception):
@@ -60,19 +57,19 @@ def run(arguments: Sequence[str]) -> int:
         found = figures(done.samples, slos, span(done.samples))
         void = void_reason(done.samples, options.most_lag)
         _show(options, arguments, done, found, void)
-        _write(options, arguments, done, found, slos)
+        _write(options, arguments, done, found, slos, void)
     except _Refused as error:
         print(f"python -m app bench: {error}", file=sys.stderr)
-        return EXIT_CONFIGURATION
+        return exit_codes.CONFIGURATION
     except KeyboardInterrupt:
         print("python -m app bench: stopped, and nothing was reported", file=sys.stderr)
-        return EXIT_FAILED
+        return exit_codes.FAILED
     if done.cut:
         print(f"python -m app bench: {done.cut}; the rest was not sent", file=sys.stderr)
     if void:
         print(f"python -m app bench: {void}", file=sys.stderr)
-        return EXIT_VOID
-    return EXIT_FAILED if found.failed else 0
+        return exit_codes.VOID
+    return exit_codes.FAILED if found.failed else exit_codes.OK
 
 
 def _checked(options: argparse.Namespace) -> tuple[str, tuple[Slo, ...], list[str]]:
@@ -89,7 +86,7 @@ def _checked(options: argparse.Namespace) -> tuple[str, tuple[Slo, ...], list[st
         if options.prompts and not prompts:
             raise _Refused(f"{options.prompts} has no prompt")
         if options.samples:
-            options.samples.touch()
+            options.samples.open("ab").close()
         if options.plot:
             options.plot.mkdir(parents=True, exist_ok=True)
         return base_address(options.url), load_slos(options.slos), prompts
@@ -102,7 +99,7 @@ def _checked(options: argparse.Namespace) -> tuple[str, tuple[Slo, ...], list[st
 
 
 async def _load(options: argparse.Namespace, base: str, prompts: Sequence[str]) -> _Run:
-    connections = Connections(os.environ.get("OPENAI_API_KEY", ""))
+    connections = Connections(_key())
     server = Server(base, connections, options.timeout, "unasked" if options.no_usage else "wanted")
     chooser = random.Random(options.seed)
     try:
@@ -125,7 +122,16 @@ async def _load(options: argparse.Namespace, base: str, prompts: Sequence[str]) 
             await closed_loop(server, next_ask, users, options.requests, options.seconds, done.samples)
     finally:
         connections.close()
+    if not done.samples:
+        raise _Refused(f"no request was due within {options.seconds:g} s")
     return done
+
+
+def _key() -> str:
+    key = os.environ.get("OPENAI_API_KEY", "")
+    if key and not (key.isascii() and key.isprintable() and " " not in key):
+        raise _Refused("OPENAI_API_KEY holds no key: a key has no spaces, line ends or letters beyond ASCII")
+    return key
 
 
 async def _only_model(server: Server) -> str:
@@ -159,7 +165,9 @@ def _show(
     options: argparse.Namespace, arguments: Sequence[str], done: _Run, found: Figures, void: str | None
 ) -> None:
     if options.json:
-        facts = {"model": done.model, "command": _command(arguments), "void": void} | plain(found)
+        facts = {"model": done.model, "command": _command(arguments), "void": void, "cut": done.cut} | plain(
+            found
+        )
         print(orjson.dumps(facts).decode())
     else:
         print(f"{_title(options, done.model)}: {found.requests} requests in {found.seconds:.1f} s\n")
@@ -167,7 +175,12 @@ def _show(
 
 
 def _write(
-    options: argparse.Namespace, arguments: Sequence[str], done: _Run, found: Figures, slos: Sequence[Slo]
+    options: argparse.Namespace,
+    arguments: Sequence[str],
+    done: _Run,
+    found: Figures,
+    slos: Sequence[Slo],
+    void: str | None,
 ) -> None:
     """The files that were asked for.
 
@@ -184,6 +197,8 @@ def _write(
                 "client": f"{platform.machine()}, {os.cpu_count()} cores",
                 "command": _command(arguments),
             }
+            if warnings := "; ".join(filter(None, (void, done.cut))):
+                facts["not to be trusted"] = warnings
             picture = plots.latency_picture(title, {"answers": done.samples}, slos)
             written = page.save(options.plot, "bench", title, facts, {"latency": picture}, summary(found))
             print("wrote " + ", ".join(map(str, written)), file=sys.stderr)

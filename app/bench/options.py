@@ -44,7 +44,7 @@ def positive(kind: Callable[[str], float], most: float) -> Callable[[str], float
             value = 0
         if not 0 < value <= most:  # false for nan, too
             what = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0 and up to {most:,g}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0 and up to {most:,.0f}")
         return value
 
     return read

@@ -11,7 +11,9 @@ _STYLE = """\
 body{font:16px/1.5 system-ui,sans-serif;max-width:78rem;margin:2rem auto;padding:0 1rem;color:#1a1a1a;background:#fff}
 h1{font-size:1.6rem}h2{font-size:1.2rem;margin-top:2rem}figure{margin:1rem 0}svg{max-width:100%;height:auto}
 table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}
+figure svg{width:100%}
 td,th{padding:.25rem .7rem;border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child{text-align:left}
+.facts td{text-align:left}
 code{background:#f2f2f2;padding:.1rem .3rem;overflow-wrap:anywhere}"""
 
 
@@ -33,7 +35,8 @@ def page(title: str, facts: Mapping[str, str], pictures: Sequence[Picture], text
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1><table>{rows}</table>"
+        f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f'<table class="facts">{rows}</table>'
         f"{figures}{_html(text)}</body></html>\n"
     )
 

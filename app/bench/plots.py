@@ -57,14 +57,14 @@ def latency_picture(title: str, series: Mapping[str, Sequence[Sample]], slos: Se
     panels = [panel for panel in _panels(slos) if any(map(panel.values, series.values()))]
     columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / 2)
-    figure = _figure(5.2 * max(columns, 1), 4.2 * max(rows, 1))
+    figure = new_figure(5.2 * max(columns, 1), 4.2 * max(rows, 1))
     for number, panel in enumerate(panels, 1):
         axes = figure.add_subplot(rows, columns, number)
         for place, (name, samples) in enumerate(series.items()):
             _curve(axes, panel.values(samples), name, place)
         _finish(axes, panel)
     figure.suptitle(title)
-    return _picture(figure, title)
+    return picture_of(figure, title)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _finish(axes: "Axes", panel: _Panel) -> None:
     axes.set(title=panel.title, xlabel="percentile of requests", ylabel="milliseconds (log)", yscale="log")
     if panel.attribute == "gaps":
         axes.set_xlabel("percentile of gaps")
-    _plain_numbers(axes)
+    plain_numbers(axes)
     axes.set_xticks([_tail(share) for share in _TICKS], [f"{share * 100:g}" for share in _TICKS])
     axes.set_xlim(0, _tail(_TICKS[-1]))
     axes.grid(True, which="major", alpha=0.35)
@@ -150,7 +150,7 @@ def sweep_picture(
 ) -> Picture:
     """Latency and goodput against the rate of arrivals, with the knee, the highest rate that met the objectives."""
     points = sorted(points, key=lambda point: point.rate)
-    figure = _figure(8.6, 8.4)
+    figure = new_figure(8.6, 8.4)
     above = figure.add_subplot(2, 1, 1)
     below = figure.add_subplot(2, 1, 2, sharex=above)
     valid = [point for point in points if not point.void]
@@ -191,29 +191,33 @@ def sweep_picture(
         axes.grid(True, which="major", alpha=0.35)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
         axes.legend(handles.values(), handles.keys(), fontsize=8, loc="upper left")
-    _plain_numbers(above)
-    _plain_numbers(below, "x")
+    plain_numbers(above)
+    plain_numbers(below, "x")
     figure.suptitle(title)
-    return _picture(figure, title)
+    return picture_of(figure, title)
 
 
-def _plain_numbers(axes: "Axes", axis: str = "y") -> None:
+def plain_numbers(axes: "Axes", axis: str = "y") -> None:
     """Ticks of a log axis as 1, 2, 5, 10 instead of powers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     which = axes.yaxis if axis == "y" else axes.xaxis
-    which.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    low, high = which.get_view_interval()
+    narrow = high < 30 * low
+    which.set_major_locator(LogLocator(base=10, subs=(1, 1.5, 2, 3, 4, 5, 7) if narrow else (1, 2, 5)))
     which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     which.set_minor_formatter(NullFormatter())
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure of so many inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _picture(figure: "Figure", title: str) -> Picture:
+def picture_of(figure: "Figure", title: str) -> Picture:
+    """The finished figure in both forms."""
     from matplotlib import rc_context
 
     png, svg = io.BytesIO(), io.StringIO()
