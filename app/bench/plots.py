@@ -150,7 +150,7 @@ def sweep_picture(
 ) -> Picture:
     """Latency and goodput against the rate of arrivals, with the knee, the highest rate that met the objectives."""
     points = sorted(points, key=lambda point: point.rate)
-    figure = new_figure(8.6, 8.4)
+    figure = new_figure(9.6, 8.4)
     above = figure.add_subplot(2, 1, 1)
     below = figure.add_subplot(2, 1, 2, sharex=above)
     valid = [point for point in points if not point.void]
@@ -172,14 +172,22 @@ def sweep_picture(
                            (1, slo.threshold_seconds * 1e3), xycoords=("axes fraction", "data"),
                            ha="right", va="bottom", fontsize=8, color=_OBJECTIVE)  # fmt: skip
     above.set(ylabel="milliseconds (log)", yscale="log", title="Latency, counted from when a request was due")
-    ends = [min(rates, default=1), max(rates, default=1)]
-    below.plot(ends, ends, color=_OBJECTIVE, linestyle=(0, (1, 1)), linewidth=1, label="all that arrived")
+    below.plot(
+        rates,
+        [point.figures.requests / point.figures.seconds for point in valid],
+        color=_OBJECTIVE,
+        linestyle=(0, (1, 1)),
+        label="all that arrived",
+    )
     below.plot(rates, [point.figures.goodput for point in valid], marker="o", markersize=4,
                color=COLOURS[2], label="goodput: met every objective")  # fmt: skip
     below.set(
-        xlabel="arrivals a second (Poisson, log)", ylabel="requests a second", xscale="log", title="Goodput"
+        xlabel="arrivals a second (Poisson, log)",
+        ylabel="requests a second (log)",
+        xscale="log",
+        title="Goodput",
     )
-    below.set_ylim(bottom=0)
+    below.set_yscale("log")
     for point in points:
         if point.void:
             for axes in (above, below):
@@ -190,7 +198,9 @@ def sweep_picture(
             axes.axvline(knee, color=COLOURS[1], linewidth=1.6, label=f"knee: {knee:.3g} requests/s")
         axes.grid(True, which="major", alpha=0.35)
         handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        axes.legend(handles.values(), handles.keys(), fontsize=8, loc="upper left")
+        axes.legend(
+            handles.values(), handles.keys(), fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5)
+        )
     plain_numbers(above)
     plain_numbers(below, "x")
     figure.suptitle(title)
