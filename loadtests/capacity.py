@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "--budget", type=positive(float, 3600), default=300.0, help="seconds in all; default: 300"
     )
     parser.add_argument("--most-lag", type=positive(float, 60), default=MOST_LAG_SECONDS,
-                        help="p99 of the client's lateness that voids a rate, seconds; default: %(default)s")  # fmt: skip
+                        help="p99 of the client's lag that voids a rate, seconds; default: %(default)s")  # fmt: skip
     parser.add_argument("--seed", type=int)
     parser.add_argument(
         "--out", type=Path, default=BENCHMARKS, help="directory of the page; default: docs/benchmarks"

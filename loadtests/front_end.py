@@ -48,7 +48,7 @@ class FrontEnd:
 
     def next_ask(self) -> Ask:
         """The next request of the mix."""
-        (kind,) = self.chooser.choices(list(KINDS), KINDS.values())
+        (kind,) = self.chooser.choices(list(KINDS), list(KINDS.values()))
         return self.ask(kind)
 
     def ask(self, kind: str) -> Ask:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_DASHES = ("-", "--", "-.", ":")
+DASHES = ("-", "--", "-.", ":")
 _OBJECTIVE = "#444444"
 _TICKS = (0.0, 0.5, 0.9, 0.99, 0.999)
 _POINTS = 400
@@ -108,7 +108,7 @@ def _curve(axes: "Axes", values: Sequence[float], name: str, place: int) -> None
         heights,
         label=f"{name} (n = {len(ordered):,})",
         color=COLOURS[place % len(COLOURS)],
-        linestyle=_DASHES[place % len(_DASHES)],
+        linestyle=DASHES[place % len(DASHES)],
         linewidth=1.8,
     )
 
@@ -164,7 +164,7 @@ def sweep_picture(
     for place, (name, values) in enumerate(lines.items()):
         if any(not math.isnan(value) for value in values):
             above.plot(rates, [value * 1e3 for value in values], label=name, marker="o", markersize=4,
-                       color=COLOURS[place], linestyle=_DASHES[place])  # fmt: skip
+                       color=COLOURS[place], linestyle=DASHES[place])  # fmt: skip
     for slo in slos:
         if slo.threshold_seconds:
             above.axhline(slo.threshold_seconds * 1e3, color=_OBJECTIVE, linestyle=(0, (1, 1)), linewidth=1)
