@@ -106,8 +106,9 @@ def main(arguments: Sequence[str]) -> int:
         (BENCHMARKS / f"{stem}.md").write_text(report)
     if options.plot:
         pictures = streams_pictures(GROUPS, results.samples)
-        facts = {**before, "command": command}
-        written = page.save(options.plot, stem, "CPU bench", facts, pictures, report)
+        title, _, rest = report.partition("\n")
+        facts = {"date": datetime.date.today().isoformat()}
+        written = page.save(options.plot, stem, title.lstrip("# "), facts, pictures, rest)
         print("wrote " + ", ".join(map(str, written)), file=sys.stderr)
     return int(any(gate.verdict == "FAIL" for gate in gates.gates(results.medians, plan.streams)))
 

@@ -77,7 +77,8 @@ def _html(markdown: str) -> str:
         if lines and lines[0].startswith("|"):
             parts.append(_table(lines))
         elif lines and lines[0].startswith("- "):
-            parts.append("<ul>" + "".join(f"<li>{_inline(line[2:])}</li>" for line in lines) + "</ul>")
+            items = re.split(r"\n- ", "\n".join(lines)[2:])
+            parts.append("<ul>" + "".join(f"<li>{_inline(item)}</li>" for item in items) + "</ul>")
         elif lines:
             parts.append(f"<p>{_inline(' '.join(lines))}</p>")
     return "".join(parts)
@@ -93,4 +94,7 @@ def _table(lines: Sequence[str]) -> str:
 
 
 def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    """Code and bold; of a link, which would lead nowhere from here, the text."""
+    text = re.sub(r"\[([^\]]+)\]\([^)\s]+\)", r"\1", escape(text, quote=False))
+    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text, flags=re.DOTALL)
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)

@@ -103,9 +103,13 @@ def _curve(axes: "Axes", values: Sequence[float], name: str, place: int) -> None
     # Even on the axis that is drawn, so that the tail has as many points as the middle.
     shares = [1 - 10 ** (-step / steps * math.log10(max(len(ordered), 2))) for step in range(steps + 1)]
     heights = [max(percentile(ordered, share), 1e-6) * 1e3 for share in shares]
+    # The greatest of n stands where the last n-th begins: the curve ends by rising to it.
     axes.plot(
-        [_tail(share) for share in shares],
-        heights,
+        [_tail(share) for share in (*shares, shares[-1])],
+        [*heights, ordered[-1] * 1e3],
+        marker="o",
+        markevery=[-1],
+        markersize=4,
         label=f"{name} (n = {len(ordered):,})",
         color=COLOURS[place % len(COLOURS)],
         linestyle=DASHES[place % len(DASHES)],
