@@ -12,6 +12,7 @@ usage: python -m app [COMMAND] [OPTIONS]
   keys      make API keys
   config    show every setting, its value and where that comes from
   doctor    look at machine, model, port and files, and say what would keep the service from working
+  bench     load a running server and show the latencies that its clients see
 
 examples:
   python -m app
@@ -19,8 +20,10 @@ examples:
   python -m app keys new --tenant acme
   python -m app config --json
   python -m app doctor
+  python -m app bench --rate 4 --seconds 30
 
-exit codes: 0 well; 1 doctor found something wrong; 2 a wrong command, setting or file; 3 the engine cannot start
+exit codes: 0 well; 1 doctor found something wrong, or requests of bench failed; 2 a wrong command, setting or file;
+3 the engine cannot start; 4 bench was too slow itself
 
 Settings are REPARTEE_* environment variables; README.md, section Settings, has them all."""
 
@@ -45,6 +48,10 @@ def main(arguments: list[str]) -> int:
             from app.doctor import main as doctor
 
             return doctor(options)
+        case "bench":
+            from app.bench.command import run as bench
+
+            return bench(options)
         case "--help" | "-h" | "help":
             print(USAGE)
             return exit_codes.OK

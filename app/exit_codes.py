@@ -2,8 +2,11 @@
 
 OK = 0
 FAILED = 1
-"""`doctor` found something that keeps the service from working, or nobody reads what a command prints."""
+"""`doctor` found something that keeps the service from working, a request of `bench` failed, or nobody reads what a
+command prints."""
 CONFIGURATION = 2
 """A wrong command, setting or file; one line says which."""
 ENGINE = 3
 """The engine cannot start; the log says why."""
+VOID = 4
+"""`bench` was too slow itself: its figures say nothing about the server."""

@@ -18,8 +18,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
+from app.bench.client import Timeline
 from loadtests.cases import named, speed_figures
-from loadtests.client import Timeline
 
 
 class _Clock(BaseStreamer):  # type: ignore[misc]

@@ -1,6 +1,7 @@
 """`make bench`: this service beside its peers, on the same weights, prompts and cores, round after round.
 
 python -m loadtests.bench [--rounds 3] [--quick] [--shape 0.5b] [--only NAME ...] [--threads N] [--peers DIR] [--write]
+                          [--plot DIR]
 """
 
 import argparse
@@ -12,9 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from app.bench import page, plots
+from app.bench.http_stream import RequestFailed
 from app.settings import EMBEDDED_MODEL
 from loadtests import gates, peer_subjects, subjects
-from loadtests.http_stream import RequestFailed
+from loadtests.bench_plots import streams_pictures
 from loadtests.machine import machine
 from loadtests.notes import notes, peers_table
 from loadtests.peers import NotThere
@@ -69,8 +72,15 @@ BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run and print; returns 1 where a gate fails."""
+    """Run and print; returns 1 where a gate fails, 2 where plots cannot be made."""
     options = _parser().parse_args(arguments)
+    if options.plot:
+        try:
+            options.plot.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            return _refuse(f"{error.filename}: {error.strerror}")
+        if not plots.can_plot():
+            return _refuse(plots.MISSING)
     from loadtests.random_model import random_model  # torch, which --help does not need
 
     plan = _plan(
@@ -90,9 +100,16 @@ def main(arguments: Sequence[str]) -> int:
         streams=plan.streams,
     )
     print(report)
+    stem = f"{datetime.date.today().isoformat()}-cpu"
     if options.write:
         BENCHMARKS.mkdir(parents=True, exist_ok=True)
-        (BENCHMARKS / f"{datetime.date.today().isoformat()}-cpu.md").write_text(report)
+        (BENCHMARKS / f"{stem}.md").write_text(report)
+    if options.plot:
+        pictures = streams_pictures(GROUPS, results.samples)
+        title, _, rest = report.partition("\n")
+        facts = {"date": datetime.date.today().isoformat()}
+        written = page.save(options.plot, stem, title.lstrip("# "), facts, pictures, rest)
+        print("wrote " + ", ".join(map(str, written)), file=sys.stderr)
     return int(any(gate.verdict == "FAIL" for gate in gates.gates(results.medians, plan.streams)))
 
 
@@ -109,6 +126,11 @@ def run(plan: Plan, subjects: dict[str, Subject]) -> Results:
             except (ProcessFailed, RequestFailed, OSError) as error:
                 results.fail(name, str(error))
     return results
+
+
+def _refuse(reason: str) -> int:
+    print(f"python -m loadtests.bench: {reason}", file=sys.stderr)
+    return 2
 
 
 def _plan(options: argparse.Namespace, model: Path) -> Plan:
@@ -138,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=float, default=180.0, help="seconds after which a stream is cut")
     parser.add_argument("--dir", type=Path, help="where random models are kept; default: the system's temp")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/DATE-cpu.md")
+    parser.add_argument(
+        "--plot", type=Path, metavar="DIR", help="write pictures and a page; needs matplotlib"
+    )
     return parser
 
 

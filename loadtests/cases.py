@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+from app.bench.client import Timeline, stream
+from app.bench.http_stream import RequestFailed, post
 from app.services.chat_template import Message
 from app.services.tokenizer import Tokenizer
-from loadtests.client import Timeline, stream
-from loadtests.http_stream import RequestFailed, post
 from loadtests.prompts import LABELS, letters, question
 
 Figures = dict[str, float]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from app.bench.client import Timeline
 from app.engine.config import EngineConfig
 from app.engine.core.engine_core import EngineCore
 from app.engine.core.model_loader import load_model
@@ -22,7 +23,6 @@ from app.engine.messages import AddRequest, SamplingParams
 from app.engine.start import choose_threads
 from loadtests.bandwidth import read_bandwidth
 from loadtests.cases import Figures, medians, named, speed_figures
-from loadtests.client import Timeline
 
 _KV_CACHE_TOKENS = 16_384
 _LARGER_THAN_CACHES_MIB = 200

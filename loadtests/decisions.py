@@ -6,8 +6,8 @@ import time
 
 import msgspec
 
+from app.bench.http_stream import post
 from loadtests.cases import Endpoint, Figures
-from loadtests.http_stream import post
 from loadtests.prompts import LABELS, question
 
 _ONE_CLIENT = 50

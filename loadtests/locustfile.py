@@ -1,111 +1,203 @@
-"""Locust scenario: streamed chats and classifications, with the time to the first token measured as clients see it.
+"""Locust scenarios of a customer-service front end: users who wait for answers, or arrivals by the clock.
 
-    locust -f loadtests/locustfile.py --headless -u 8 -r 2 -t 60s --host http://127.0.0.1:8000
+    locust -f loadtests/locustfile.py Customers --headless -u 8 -r 4 -t 60s --host URL
+    locust -f loadtests/locustfile.py Customers --headless --steps 4,8,16 --step-seconds 20 --host URL
+    locust -f loadtests/locustfile.py Arrivals --headless --steps 4,8,16 --step-seconds 20 --samples FILE --host URL
+    locust -f loadtests/locustfile.py Arrivals --headless --sweep 2:64:6 --step-seconds 10 --host URL
 
-`REPARTEE_KEY` holds an API key where the server wants one; raw samples go to the JSON-lines file `SAMPLES`, if it is
-set, because locust rounds its own. Only `iter_lines(chunk_size=None)` hands lines on as they arrive.
+Of `Customers` the steps are users (closed loop), of `Arrivals` requests a second (open loop, Poisson; latency counts
+from when a request was due). The API key is taken from OPENAI_API_KEY. Raw samples go to a file: locust rounds its own.
+Only `iter_content(chunk_size=None)` hands bytes on as they arrive: FastHttpUser reports the end of an answer
+as its first token.
 """
 
-import json
 import os
 import random
 import time
-from collections.abc import Iterable
+from argparse import Namespace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from locust import HttpUser, between, tag, task
+import gevent
+from locust import HttpUser, LoadTestShape, between, events, task
+from urllib3 import PoolManager
 
-from loadtests.prompts import LABELS, question
+from app.bench.ask import Ask
+from app.bench.client import Timeline
+from app.bench.http_stream import RequestFailed
+from app.bench.loops import poisson
+from app.bench.sample import Sample, as_line
+from loadtests.front_end import FrontEnd
+from loadtests.stages import Stage, arrivals, parse_stages
 
-MAX_TOKENS = 64
+_CONNECTIONS = 1024
+_LIMIT_SECONDS = 60.0
 
 
-class Customer(HttpUser):
-    """Somebody who chats, and now and then a system that classifies."""
+@events.init_command_line_parser.add_listener
+def _add_options(parser: Any) -> None:
+    group = parser.add_argument_group("front end")
+    group.add_argument("--steps", default="", help="users or requests/s of each stage, such as 4,8,16")
+    group.add_argument("--sweep", default="", help="FROM:TO:STAGES, each greater than the last by one factor")
+    group.add_argument("--step-seconds", type=float, default=20.0, help="of each stage")
+    group.add_argument("--samples", default="", help="file for one JSON line a request")
+    group.add_argument("--kinds", default="", help="comma-separated kinds of the mix; default: all")
+    group.add_argument("--seed", type=int, default=None)
 
-    wait_time = between(0.2, 1.0)
+
+class _Recorder(HttpUser):
+    """Sends requests of the mix and keeps their samples."""
+
+    abstract = True
+    pool_manager = PoolManager(maxsize=_CONNECTIONS, block=False)
 
     def on_start(self) -> None:
-        """Learn the model's name."""
-        key = os.environ.get("REPARTEE_KEY")
-        if key:
+        """Learn the model's name, once for all users, and take the key."""
+        if key := os.environ.get("OPENAI_API_KEY"):
             self.client.headers["Authorization"] = f"Bearer {key}"
-        self.chooser = random.Random()
-        self.model = self.client.get("/v1/models").json()["data"][0]["id"]
-
-    @tag("chat")
-    @task(3)
-    def chat(self) -> None:
-        """One streamed answer, whole only with `[DONE]`."""
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": question(self.chooser)}],
-            "max_tokens": MAX_TOKENS,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        started = time.perf_counter()
-        with self.client.post(
-            "/v1/chat/completions", json=body, stream=True, catch_response=True, name="chat"
-        ) as response:
+        options = self.environment.parsed_options
+        with self.client.get("/v1/models", name="models", catch_response=True) as response:
             if response.status_code != 200:
                 response.failure(f"status {response.status_code}")
-                return
-            answer = read_answer(response.iter_lines(chunk_size=None), started)
-            # Locust's own clock of a streamed request stops at its headers.
-            response.request_meta["response_time"] = (time.perf_counter() - started) * 1e3
-            if answer["done"]:
-                response.success()
-            else:
-                response.failure("the stream ended without [DONE]")
-        self._report(answer)
+                raise SystemExit(f"{self.host}/v1/models is answered with status {response.status_code}")
+            model = response.json()["data"][0]["id"]
+        self.front_end = _front_end(model, options.seed)
+        self.kinds = options.kinds.split(",") if options.kinds else []
 
-    @tag("classify")
-    @task(1)
-    def classify(self) -> None:
-        """One text against twenty labels."""
-        body = {"model": self.model, "input": question(self.chooser), "labels": LABELS}
-        self.client.post("/v1/classify", json=body, name="classify")
-
-    def _report(self, answer: dict[str, Any]) -> None:
-        if answer["ttft"] is not None:
-            self.environment.events.request.fire(
-                request_type="TTFT",
-                name="chat",
-                response_time=answer["ttft"] * 1e3,
-                response_length=0,
-                exception=None,
-                context={},
-            )
-        if path := os.environ.get("SAMPLES"):
-            with Path(path).open("a") as file:
-                file.write(json.dumps(answer) + "\n")
-
-
-def read_answer(lines: Iterable[bytes], started: float) -> dict[str, Any]:
-    """Seconds to the first text, text gaps, tokens by usage, and whether `[DONE]` came.
-
-    Args:
-        started: `time.perf_counter` when the request was sent.
-    """
-    ttft: float | None = None
-    last = started
-    gaps: list[float] = []
-    tokens, done = 0, False
-    for line in lines:
-        if not line.startswith(b"data: "):
-            continue
-        if line == b"data: [DONE]":
-            done = True
-            continue
-        now, chunk = time.perf_counter(), json.loads(line[6:])
-        tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
-        if not any(choice["delta"].get("content") for choice in chunk.get("choices", [])):
-            continue
-        if ttft is None:
-            ttft = now - started
+    def send(self, stage: float, due: float | None = None) -> None:
+        """One request, due at an instant of `time.perf_counter` or now; its failure is in the sample."""
+        ask = (
+            self.front_end.ask(self.front_end.chooser.choice(self.kinds))
+            if self.kinds
+            else self.front_end.next_ask()
+        )
+        timeline = Timeline(time.perf_counter())
+        due = timeline.sent if due is None else due
+        sample = Sample(ask.kind, ask.task, stage, due - _began(), lag=timeline.sent - due)
+        try:
+            self._exchange(ask, timeline)
+        except (RequestFailed, OSError) as error:  # requests' own errors are OSErrors
+            sample.fail(" ".join(str(error).split()))
         else:
-            gaps.append(now - last)
-        last = now
-    return {"ttft": ttft, "gaps": gaps, "tokens": tokens, "done": done}
+            sample.outcome = "left" if ask.leave_after is not None else "ok"
+        sample.total = (timeline.ended or time.perf_counter()) - due
+        sample.note(timeline, due)
+        ask.answered("".join(timeline.said) if sample.outcome == "ok" else None)
+        self._record(sample)
+
+    def _exchange(self, ask: Ask, timeline: Timeline) -> None:
+        body = ask.body
+        if ask.is_stream:
+            body = body | {"stream": True, "stream_options": {"include_usage": True}}
+        with self.client.request(
+            "POST", f"/v1{ask.path}", json=body, stream=True, timeout=_LIMIT_SECONDS, catch_response=True
+        ) as response:
+            try:
+                self._read(ask, response, timeline)
+            except (RequestFailed, OSError) as error:
+                response.failure(str(error))
+                raise
+            finally:
+                timeline.ended = time.perf_counter()
+                response.request_meta["name"] = ask.kind
+                # Locust's own clock of a streamed request stops at its headers.
+                response.request_meta["response_time"] = (timeline.ended - timeline.sent) * 1e3
+            response.success()
+
+    def _read(self, ask: Ask, response: Any, timeline: Timeline) -> None:
+        if response.status_code != 200:
+            raise RequestFailed(f"Status {response.status_code}: {response.text[:200]}")
+        for piece in response.iter_content(chunk_size=None):
+            if ask.is_stream:
+                timeline.feed(time.perf_counter(), piece)
+            if ask.leave_after is not None and len(timeline.texts) >= ask.leave_after:
+                response.close()
+                return
+        if ask.is_stream and not timeline.tokens:
+            raise RequestFailed("The stream ended without usage.")
+
+    def _record(self, sample: Sample) -> None:
+        if sample.first is not None:
+            self._fire("TTFT", sample.kind, sample.first)
+        if sample.lag:
+            self._fire("lag", "client", sample.lag)
+        if path := self.environment.parsed_options.samples:
+            with Path(path).open("ab") as file:
+                file.write(as_line(sample))
+
+    def _fire(self, kind: str, name: str, seconds: float) -> None:
+        self.environment.events.request.fire(
+            request_type=kind,
+            name=name,
+            response_time=seconds * 1e3,
+            response_length=0,
+            exception=None,
+            context={},
+        )
+
+
+class Customers(_Recorder):
+    """Closed loop: somebody who waits for each answer and then thinks."""
+
+    wait_time = between(0.1, 0.5)
+
+    @task
+    def ask(self) -> None:
+        """One request."""
+        self.send(self.environment.runner.target_user_count)
+
+
+class Arrivals(_Recorder):
+    """Open loop: one process of arrivals, each served by a greenlet of its own, whatever became of those before."""
+
+    fixed_count = 1
+
+    @task
+    def arrive(self) -> None:
+        """All arrivals of all stages; the run ends with the last answer."""
+        options = self.environment.parsed_options
+        began = time.perf_counter()
+        sent = []
+        for offset, rate in arrivals(
+            _stages(options), lambda rate: poisson(rate, random.Random(options.seed))
+        ):
+            gevent.sleep(max(0.0, began + offset - time.perf_counter()))
+            sent.append(gevent.spawn(self.send, rate, began + offset))
+        gevent.joinall(sent)
+        self.environment.runner.quit()
+
+
+class Stages(LoadTestShape):
+    """The stages of a run; without any, the users and time of locust's own options."""
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """Users and spawn rate now; None ends the run."""
+        options = self.runner.environment.parsed_options
+        stages, now = _stages(options), self.get_run_time()
+        if any(issubclass(user, Arrivals) for user in self.runner.user_classes):
+            # `Arrivals` ends by itself; this only keeps a server that never answers from holding it.
+            return (1, 1) if now < sum(stage.seconds for stage in stages) + 2 * _LIMIT_SECONDS else None
+        for stage in stages:
+            if now < stage.seconds:
+                return round(stage.load), max(stage.load, 1)
+            now -= stage.seconds
+        return None
+
+
+@cache
+def _front_end(model: str, seed: int | None) -> FrontEnd:
+    return FrontEnd(model, random.Random(seed))
+
+
+@cache
+def _began() -> float:
+    return time.perf_counter()
+
+
+def _stages(options: Namespace) -> list[Stage]:
+    if options.steps or options.sweep:
+        return parse_stages(options.steps, options.sweep, options.step_seconds)
+    return [Stage(float(options.num_users or 1), float(options.run_time or options.step_seconds))]

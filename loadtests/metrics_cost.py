@@ -28,10 +28,10 @@ from urllib.request import Request, urlopen
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from app.bench.client import Timeline, stream
+from app.bench.http_stream import RequestFailed
 from app.settings import EMBEDDED_MODEL
-from loadtests.client import Timeline, stream
 from loadtests.gates import Gate
-from loadtests.http_stream import RequestFailed
 from loadtests.machine import machine
 from loadtests.processes import free_port, running
 from loadtests.prompts import letters

@@ -2,11 +2,11 @@
 
 import shlex
 
+from app.bench.markdown import table
 from loadtests.machine import package_version
 from loadtests.peer_subjects import LONG_CONTEXT, llama_bench_options, llama_server_options
 from loadtests.peers import CTRANSLATE2, OPENVINO, versions
 from loadtests.plan import Plan
-from loadtests.report import table
 from loadtests.subjects import KV_CACHE_TOKENS
 
 

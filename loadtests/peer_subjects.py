@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from app.bench.client import Timeline
 from app.settings import EMBEDDED_MODEL
 from loadtests.cases import (
     Endpoint,
@@ -16,7 +17,6 @@ from loadtests.cases import (
     named,
     speed_figures,
 )
-from loadtests.client import Timeline
 from loadtests.gguf_models import quantized
 from loadtests.peers import CTRANSLATE2, LLAMA_BENCH, LLAMA_SERVER, OPENVINO, program, python_with
 from loadtests.plan import Plan

@@ -1,10 +1,10 @@
 """A run's results as markdown: machine, one table of medians with their spread, gates, what failed."""
 
-import math
 import statistics
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.bench.markdown import number, table
 from loadtests.gates import Gate, gates
 
 Samples = dict[str, dict[str, list[float]]]
@@ -87,19 +87,6 @@ def gates_table(found: Iterable[Gate]) -> str:
         for gate in found
     ]
     return table(["gate", "measured", "bound", "verdict"], rows)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A markdown table."""
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def number(value: float) -> str:
-    """Three significant digits, without an exponent; a dash for NaN."""
-    if math.isnan(value):
-        return "-"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _cell(values: Sequence[float] | None) -> str:

@@ -20,8 +20,8 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from app.bench.http_stream import RequestFailed, post
 from loadtests.cases import Endpoint
-from loadtests.http_stream import RequestFailed, post
 from loadtests.machine import machine
 from loadtests.processes import ProcessFailed, free_port, running
 from loadtests.ray_cluster import private_environment

@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 
+from app.bench.client import Timeline, stream
+from app.bench.http_stream import post
 from app.settings import EMBEDDED_MODEL
-from loadtests.client import Timeline, stream
-from loadtests.http_stream import post
 from loadtests.machine import machine
 from loadtests.processes import free_port, running
 from loadtests.prompts import letters

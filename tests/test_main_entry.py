@@ -7,6 +7,7 @@ import pytest
 
 from app import __main__ as entry
 from app import doctor, keys, serve, show_config
+from app.bench import command as bench
 
 WRONG = 2
 
@@ -17,9 +18,17 @@ def test_it_serves_by_default(monkeypatch: pytest.MonkeyPatch, arguments: list[s
     assert entry.main(arguments) == 7
 
 
-@pytest.mark.parametrize(("command", "module"), [("keys", keys), ("config", show_config), ("doctor", doctor)])
+@pytest.mark.parametrize(
+    ("command", "module", "function"),
+    [
+        ("keys", keys, "main"),
+        ("config", show_config, "main"),
+        ("doctor", doctor, "main"),
+        ("bench", bench, "run"),
+    ],
+)
 def test_a_command_gets_its_options_and_gives_the_exit_code(
-    monkeypatch: pytest.MonkeyPatch, command: str, module: object
+    monkeypatch: pytest.MonkeyPatch, command: str, module: object, function: str
 ) -> None:
     given: list[list[str]] = []
 
@@ -27,7 +36,7 @@ def test_a_command_gets_its_options_and_gives_the_exit_code(
         given.append(options)
         return 5
 
-    monkeypatch.setattr(module, "main", main)
+    monkeypatch.setattr(module, function, main)
     assert entry.main([command, "--option", "value"]) == 5
     assert given == [["--option", "value"]]
 
@@ -44,14 +53,24 @@ def test_help_shows_commands_examples_and_exit_codes(capsys: pytest.CaptureFixtu
     assert entry.main([option]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    wanted = ("serve", "keys new", "config --json", "doctor", "exit codes", "REPARTEE_", "README.md")
+    wanted = (
+        "serve",
+        "keys new",
+        "config --json",
+        "doctor",
+        "bench --rate",
+        "exit codes",
+        "REPARTEE_",
+        "README.md",
+    )
     assert all(word in printed.out for word in wanted)
 
 
 def test_a_command_loads_nothing_of_the_others() -> None:
     script = (
         "import sys; from app.__main__ import main; main(['config']);"
-        "others = [name for name in ('fastapi', 'uvicorn', 'app.doctor', 'app.keys') if name in sys.modules];"
+        "unwanted = ('fastapi', 'uvicorn', 'app.doctor', 'app.keys', 'app.bench');"
+        "others = [name for name in unwanted if name in sys.modules];"
         "print(*others, file=sys.stderr)"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loadtests import banking77
-from tests.loadtests.sse_server import Exchange, serving
+from tests.sse_server import Exchange, serving
 
 pytestmark = pytest.mark.anyio
 ROWS = [

@@ -1,5 +1,6 @@
 """The bench runs its subjects in turn, survives those that fail, and writes only when told."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,24 @@ def test_write_leaves_a_dated_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     bench.main(["--shape", "tiny", "--dir", str(tmp_path), "--only", gates.EMBEDDED, "--write"])
     (page,) = (tmp_path / "benchmarks").iterdir()
     assert page.name.endswith("-cpu.md") and "| embedded model ready, s | 3 |" in page.read_text()
+
+
+def test_plots_lie_beside_a_page_with_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"1 x tok/s": 10.0, "8 x tok/s": 50.0, "ready s": 3.0}
+    monkeypatch.setitem(bench.SUBJECTS, gates.EMBEDDED_IDS, lambda plan: figures)
+    where = ["--dir", str(tmp_path), "--plot", str(tmp_path / "plots")]
+    bench.main(["--shape", "tiny", *where, "--rounds", "1", "--only", gates.EMBEDDED_IDS])
+    picture, page = sorted((tmp_path / "plots").iterdir())
+    assert picture.name.endswith("-cpu-streams-3.png") and picture.read_bytes().startswith(b"\x89PNG")
+    assert "Tokens a second" in page.read_text() and "Reproduce" in page.read_text()
+
+
+def test_plots_that_cannot_be_made_are_refused_before_the_bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert bench.main(["--plot", str(tmp_path / "file" / "below")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert bench.main(["--plot", str(tmp_path)]) == 2
+    assert "matplotlib" in capsys.readouterr().err

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from app.bench.client import Timeline
+from app.bench.http_stream import RequestFailed
 from app.services.tokenizer import Message, Tokenizer
 from app.settings import EMBEDDED_MODEL
 from loadtests.cases import (
@@ -18,10 +20,8 @@ from loadtests.cases import (
     speed,
     speed_figures,
 )
-from loadtests.client import Timeline
-from loadtests.http_stream import RequestFailed
 from loadtests.prompts import LABELS, letters, question
-from tests.loadtests.sse_server import DONE, Exchange, content, serving, usage
+from tests.sse_server import DONE, Exchange, content, serving, usage
 
 
 def timeline(texts: list[float], *, tokens: int | None = None, sent: float = 0.0) -> Timeline:

@@ -7,7 +7,7 @@ import pytest
 
 from loadtests import conversation
 from loadtests.conversation import QUESTIONS
-from tests.loadtests.sse_server import DONE, Exchange, content, event, serving
+from tests.sse_server import DONE, Exchange, content, event, serving
 
 pytestmark = pytest.mark.anyio
 BEFORE_TEXT, WITHIN_TEXT = 0.2, 1.0

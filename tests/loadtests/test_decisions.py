@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from app.bench.http_stream import RequestFailed
 from loadtests.cases import Endpoint
 from loadtests.decisions import decisions
-from loadtests.http_stream import RequestFailed
 from loadtests.prompts import LABELS
-from tests.loadtests.sse_server import Exchange, serving
+from tests.sse_server import Exchange, serving
 
 pytestmark = pytest.mark.anyio
 

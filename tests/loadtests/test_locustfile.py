@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.loadtests.sse_server import DONE, Exchange, content, serving, usage
+from tests.sse_server import DONE, Exchange, content, serving, usage
 
 ROOT = Path(__file__).parents[2]
 PAUSE = 1.0

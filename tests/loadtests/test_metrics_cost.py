@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
+from app.bench.client import Timeline
 from app.engine.messages import FinishReason, StepStats
 from app.metrics import Metrics
-from loadtests.client import Timeline
 from loadtests.metrics_cost import (
     Figures,
     bound_of_share,

@@ -2,9 +2,10 @@
 
 import pytest
 
+from app.bench.markdown import number
 from loadtests import gates
 from loadtests.gates import Gate
-from loadtests.report import Results, Samples, figures_table, number, render
+from loadtests.report import Results, Samples, figures_table, render
 
 MEDIANS = {
     gates.OURS: {

@@ -2,10 +2,10 @@
 
 import pytest
 
+from app.bench.http_stream import RequestFailed
 from loadtests import scale_overhead
-from loadtests.http_stream import RequestFailed
 from loadtests.scale_overhead import Comparison, Plan, Samples, compare, render
-from tests.loadtests.sse_server import Exchange, content, serving, usage
+from tests.sse_server import Exchange, content, serving, usage
 
 PLAN = Plan(rounds=3, requests=2, streams=1, tokens=8)
 

@@ -13,9 +13,15 @@ class Exchange:
     """One request, and the way to answer it."""
 
     def __init__(
-        self, path: str, body: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        path: str,
+        headers: dict[str, str],
+        body: Any,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.path = path
+        self.headers = headers  # with lower-case names
         self.body = body
         self._reader = reader
         self._writer = writer
@@ -47,10 +53,15 @@ async def serving(answer: Callable[[Exchange], Awaitable[None]]) -> AsyncIterato
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        lengths = [line for line in head.lower().split("\r\n") if line.startswith("content-length:")]
-        body = await reader.readexactly(int(lengths[0].split(":")[1])) if lengths else b"null"
+        pairs = (line.partition(": ") for line in head.split("\r\n")[1:] if line)
+        headers = {name.lower(): value for name, _, value in pairs}
+        body = (
+            await reader.readexactly(int(headers["content-length"]))
+            if "content-length" in headers
+            else b"null"
+        )
         try:
-            await answer(Exchange(head.split(" ")[1], json.loads(body), reader, writer))
+            await answer(Exchange(head.split(" ")[1], headers, json.loads(body), reader, writer))
         except ConnectionError:
             pass  # the client has left
         finally:

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import pytest
 
-from loadtests.client import Timeline, stream
-from loadtests.http_stream import RequestFailed
-from tests.loadtests.sse_server import DONE, Exchange, content, event, serving, usage
+from app.bench.client import Timeline, stream
+from app.bench.http_stream import RequestFailed
+from tests.sse_server import DONE, Exchange, content, event, serving, usage
 
 pytestmark = pytest.mark.anyio
 DELAY = 0.05

@@ -1,0 +1,1 @@
+"""`python -m app bench` and the client beneath every load test: streams, arrivals, samples, figures, plots."""
