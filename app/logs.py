@@ -83,6 +83,12 @@ class ContextQueueHandler(QueueHandler):
             self.dropped += 1
 
 
+def dropped_lines() -> int:
+    """Log lines that were dropped since logging was configured."""
+    handlers = logging.getLogger().handlers
+    return sum(handler.dropped for handler in handlers if isinstance(handler, ContextQueueHandler))
+
+
 class _QuietStreamHandler(logging.StreamHandler[TextIO]):
     """A full disk or a closed pipe loses log lines and nothing else."""
 

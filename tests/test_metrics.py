@@ -2,15 +2,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.engine.messages import FinishReason, Ready, StepStats
-from app.metric_families import (
-    DECISION_SLO_SECONDS,
-    INTER_TOKEN_SLO_SECONDS,
-    LATENCY_BUCKETS,
-    REJECTIONS,
-    TASKS,
-    TOKEN_GAP_BUCKETS,
-    TTFT_SLO_SECONDS,
-)
+from app.metric_families.requests import REJECTIONS, TASKS
 from app.metrics import Metrics
 from app.observation import Observation
 from tests.promtool import promtool
@@ -207,11 +199,6 @@ def test_a_new_engine_replaces_the_old_info(metrics: Metrics) -> None:
     metrics.ready(Ready(**fields))
     infos = [dict(labels) for name, labels in samples(metrics) if name == "repartee_cache_config_info"]
     assert [info["num_blocks"] for info in infos] == ["16"]
-
-
-def test_thresholds_are_bucket_bounds() -> None:
-    assert {TTFT_SLO_SECONDS, DECISION_SLO_SECONDS} <= set(LATENCY_BUCKETS)
-    assert INTER_TOKEN_SLO_SECONDS in TOKEN_GAP_BUCKETS
 
 
 def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
