@@ -13,7 +13,7 @@ from app.banner import Terminal
 from app.engine.client import AsyncEngine
 from app.logs import configure_logging
 from app.main import create_app
-from app.metrics import Metrics
+from app.metrics import InvalidMetricSettings, Metrics
 from app.model_source import ModelNotAvailable, model_directory
 from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
 from app.services.known_answers import InvalidAnswersFile
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(serve(settings))
-    except (CannotListen, InvalidModelFile) as error:
+    except (CannotListen, InvalidMetricSettings, InvalidModelFile) as error:
         print(error, file=sys.stderr)
         return _EXIT_CONFIGURATION
     except keys.InvalidKeysFile as error:
@@ -74,7 +74,8 @@ async def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidModelFile: before anything was served.
+        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidMetricSettings, InvalidModelFile: before
+            anything was served.
     """
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]
@@ -82,8 +83,7 @@ async def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, listeners: list[socket]) -> int:
-    metrics = Metrics(settings.served_name)
-    metrics.set_queue_limit(settings.max_waiting)
+    metrics = Metrics.of(settings)
     terminal = Terminal(settings, listeners[0].getsockname()[1])
     failed = False
 

@@ -62,8 +62,9 @@ def create_app(
     Raises:
         FileNotFoundError: the directory has no tokenizer.
         InvalidAnswersFile, InvalidKeysFile, InvalidModelFile: a file of the settings or of the model is malformed.
+        InvalidMetricSettings: without `metrics`, those that the settings ask for cannot be made.
     """
-    services = _services(settings, engine, metrics or Metrics(settings.served_name), load_tokenizer)
+    services = _services(settings, engine, metrics or Metrics.of(settings), load_tokenizer)
     app = FastAPI(
         title="Repartee",
         version=__version__,
@@ -110,6 +111,8 @@ def _known_answers(settings: Settings, tokenizer: Tokenizer) -> bytes:
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
     keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
+    if keys:
+        metrics.know_tenants(entry.tenant for entry in keys.entries)
     cors = Middleware(
         CrossOriginMiddleware,
         allow_origins=settings.cors_origins,

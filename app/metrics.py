@@ -7,17 +7,24 @@ from prometheus_client.exposition import choose_encoder
 
 from app.engine.messages import FinishReason, Ready, StepStats
 from app.logs import dropped_lines
-from app.metric_families.buckets import bounds_with
+from app.metric_families.buckets import InvalidBuckets, bounds_with
 from app.metric_families.decisions import DecisionFamilies
 from app.metric_families.engine import EngineFamilies
+from app.metric_families.gpu import GpuFamilies
 from app.metric_families.objectives import Objectives
 from app.metric_families.processes import ProcessFamilies
 from app.metric_families.registry import Registry
 from app.metric_families.requests import RequestFamilies
 from app.metric_families.service import ServiceFamilies
 from app.metric_families.tenants import TenantFamilies
+from app.metric_families.vllm import VllmAliases
 from app.observation import Observation, Task
-from app.slos import Slo, load_slos
+from app.settings import PREFIX, Settings
+from app.slos import InvalidSlos, Slo, load_slos
+
+
+class InvalidMetricSettings(ValueError):
+    """Settings of the metrics that cannot be used; the message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +35,13 @@ class MetricOptions:
         slos: the objectives that requests are judged by.
         buckets: bounds that replace those of a histogram, by its name.
         revision: of the source, for `build_info`.
+        vllm_aliases: export some families under vLLM's names too.
     """
 
     slos: Sequence[Slo] = field(default_factory=load_slos)
     buckets: Mapping[str, Sequence[float]] = field(default_factory=dict)
     revision: str = ""
+    vllm_aliases: bool = False
 
 
 class Metrics:
@@ -49,13 +58,35 @@ class Metrics:
 
     def __init__(self, model: str, options: MetricOptions | None = None) -> None:
         options = options or MetricOptions()
-        self._registry = Registry(model, bounds_with(options.buckets, options.slos))
-        self._requests = RequestFamilies(self._registry, Objectives(self._registry, options.slos))
-        self._decisions = DecisionFamilies(self._registry)
-        self._tenants = TenantFamilies(self._registry)
-        self._engine = EngineFamilies(self._registry)
-        self._service = ServiceFamilies(self._registry, options.revision)
-        self._processes = ProcessFamilies(self._registry, dropped_lines)
+        families = Registry(model, bounds_with(options.buckets, options.slos))
+        self.registry = families.collectors
+        self._requests = RequestFamilies(families, Objectives(families, options.slos))
+        self._decisions = DecisionFamilies(families)
+        self._tenants = TenantFamilies(families)
+        self._engine = EngineFamilies(families)
+        self._service = ServiceFamilies(families, options.revision)
+        self._processes = ProcessFamilies(families, dropped_lines)
+        families.add(GpuFamilies())
+        if options.vllm_aliases:
+            VllmAliases(families)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Metrics":
+        """The metrics that the settings ask for.
+
+        Raises:
+            InvalidMetricSettings: a table of objectives or bucket bounds that cannot be used.
+        """
+        try:
+            slos = load_slos(settings.slo_file) if settings.slo_file else load_slos()
+            buckets, aliases = settings.metrics_buckets, settings.metrics_vllm_aliases
+            metrics = cls(settings.served_name, MetricOptions(slos, buckets, settings.revision, aliases))
+        except InvalidSlos as error:
+            raise InvalidMetricSettings(f"{PREFIX}SLO_FILE: {error}") from error
+        except InvalidBuckets as error:
+            raise InvalidMetricSettings(f"{PREFIX}METRICS_BUCKETS: {error}") from error
+        metrics.set_queue_limit(settings.max_waiting)
+        return metrics
 
     # The service
 
@@ -125,6 +156,10 @@ class Metrics:
         """The engine holds nothing."""
         self._engine.idle()
 
+    def engine_process(self, pid: int | None) -> None:
+        """The engine runs as this process, or as none."""
+        self._processes.engine_pid = pid
+
     def engine_restarted(self) -> None:
         """A new engine process replaces one that ended, and holds nothing."""
         self._engine.restarted()
@@ -134,4 +169,4 @@ class Metrics:
     def render(self, accept: str | None) -> tuple[bytes, str]:
         """The exposition and its content type, in the format that the `Accept` header asks for."""
         encode, content_type = choose_encoder(accept or "")
-        return encode(self._registry.collectors), content_type
+        return encode(self.registry), content_type

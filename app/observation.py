@@ -34,13 +34,13 @@ class Observation:
     """
 
     request_id: str
+    trace_id: str | None = None
+    """Of the trace that this request is recorded in, 32 hexadecimal digits; None where it is in none."""
     arrived: float = field(default_factory=time.perf_counter)
     task: Task | None = None
     stream: bool = False
     outcome: Outcome = "ok"
     error_code: str | None = None
-    trace_id: str | None = None
-    """Of the trace that records this request, if one does."""
     parse: float | None = None
     """Arrival to a body that is whole, parsed and valid."""
     tokenize: float | None = None

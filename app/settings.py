@@ -1,6 +1,7 @@
 """Every setting of the service, read once from `REPARTEE_*` environment variables and then frozen."""
 
 import difflib
+import json
 import os
 import secrets
 from pathlib import Path
@@ -44,6 +45,22 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(30.0, ge=0, description="How long open streams may go on after that.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[], description="Comma-separated origins whose browsers may call the API; empty allows none."
+    )
+
+    # What is measured
+    slo_file: Path | None = Field(
+        None, description="Table of objectives that requests are judged by, as `app/slos.toml`, the default."
+    )
+    metrics_buckets: Annotated[dict[str, tuple[float, ...]], NoDecode] = Field(
+        default={},
+        description='Bucket bounds of histograms, as JSON such as `{"repartee_inter_token_seconds": [0.01, 0.1, 1]}`; '
+        "docs/metrics.md has those that there are.",
+    )
+    metrics_vllm_aliases: bool = Field(
+        False, description="Export the best-known metrics under vLLM's names too."
+    )
+    revision: str = Field(
+        "", description="Revision of the source, for `repartee_build_info`; the image has its own."
     )
 
     # Security
@@ -130,6 +147,16 @@ class Settings(BaseSettings):
         None, ge=0, description="Base seed of requests that bring none; without it each start draws another."
     )
     warmup: bool = Field(True, description="Run warm-up requests before the service is ready.")
+
+    @field_validator("metrics_buckets", mode="before")
+    @classmethod
+    def _parse_buckets(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value or "{}")
+        except ValueError as error:
+            raise ValueError("this is no JSON object of lists of numbers") from error
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -95,6 +95,9 @@ class EngineFamilies:
             self._sequences[stats.phase].observe(stats.sequences)
             self._tokens[stats.phase].observe(stats.tokens)
         self._overhead.inc(max(0.0, stats.seconds - stats.forward_seconds))
+        if stats.torch_memory is not None:
+            for kind, amount in zip(MEMORY_KINDS, stats.torch_memory, strict=True):
+                self._torch_memory.labels(self._model, kind).set(amount)
         if stats.preemptions:
             self._preemptions.inc(stats.preemptions)
         if stats.drafted:
@@ -126,4 +129,5 @@ class EngineFamilies:
     def restarted(self) -> None:
         """A new engine process replaces one that ended, and holds nothing."""
         self._restarts.inc()
+        self._torch_memory.clear()
         self.idle()

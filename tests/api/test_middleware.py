@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.loop_lag import watch_loop_lag
-from app.api.middleware import FIXED_PATHS, RequestContextMiddleware, outcome_of, rejection_reason
+from app.api.middleware import METHODS_OF_PATH, RequestContextMiddleware, outcome_of, rejection_reason
 from app.keys import KeyEntry, KeyRing
 from tests.api.conftest import build_app
 from tests.api.edge import MODEL, RecordingMetrics, build, client
@@ -94,7 +94,7 @@ async def test_routes_are_counted_by_template(metrics: RecordingMetrics) -> None
         ("/things/{name}", "GET", 200),
         ("/things/{name}", "GET", 200),
         ("unmatched", "GET", 404),
-        ("/livez", "BREW", 405),
+        ("unmatched", "BREW", 405),
     ]
     assert metrics.observations == []
 
@@ -126,8 +126,12 @@ async def test_refusals_before_the_router_are_counted_with_their_route(metrics: 
 
 
 def test_the_fixed_paths_are_those_of_the_application() -> None:
-    documented = {path for path in build_app(FakeEngine()).openapi()["paths"] if "{" not in path}
-    assert documented | {"/health", "/docs", "/openapi.json"} == FIXED_PATHS
+    paths = build_app(FakeEngine()).openapi()["paths"]
+    documented = {path: {method.upper() for method in paths[path]} for path in paths if "{" not in path}
+    hidden = {"/health", "/docs", "/openapi.json"}
+    assert {path: methods - {"HEAD"} for path, methods in METHODS_OF_PATH.items()} == (
+        documented | {path: {"GET"} for path in hidden}
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "HEAD", "PUT"])
