@@ -1,13 +1,15 @@
 """Every setting of the service, read once from `REPARTEE_*` environment variables and then frozen."""
 
 import difflib
+import ipaddress
 import json
 import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.engine.config import EngineConfig
@@ -18,6 +20,10 @@ EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "repart
 
 class UnknownSetting(ValueError):
     """An environment variable with our prefix that names no setting."""
+
+
+class UnsafeSetting(ValueError):
+    """A combination of settings that would leave the service open to strangers."""
 
 
 class Settings(BaseSettings):
@@ -35,6 +41,18 @@ class Settings(BaseSettings):
     )
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="`auto`: text on a terminal, JSON lines elsewhere."
+    )
+    status_log_seconds: float = Field(
+        10.0, ge=0, description="How often one line tells of the load while there is any; 0: never."
+    )
+    traces_endpoint: str = Field(
+        "", description="OTLP/HTTP URL of a collector that gets traces; empty sends none (docs/tracing.md)."
+    )
+    traces_sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the requests that are traced where the caller has not decided it.",
     )
     drain_delay_seconds: float = Field(
         2.0,
@@ -60,7 +78,8 @@ class Settings(BaseSettings):
         False, description="Export the best-known metrics under vLLM's names too."
     )
     revision: str = Field(
-        "", description="Revision of the source, for `repartee_build_info`; the image has its own."
+        "",
+        description="Revision of the source, as `/version` and `repartee_build_info` tell it; the image sets its own.",
     )
 
     # Security
@@ -165,6 +184,23 @@ class Settings(BaseSettings):
             return value
         return [origin.strip() for origin in value.split(",") if origin.strip()]
 
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _is_collector(cls, value: str) -> str:
+        """The URL with the path that collectors listen on where it names none."""
+        if not value:
+            return value
+        try:
+            url = urlsplit(value)
+            usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("this is no URL of a collector such as http://127.0.0.1:4318/v1/traces")
+        if "@" in url.netloc or url.query:
+            raise ValueError("a password does not belong here; OTEL_EXPORTER_OTLP_HEADERS takes credentials")
+        return url._replace(path="/v1/traces").geturl() if url.path in ("", "/") else value
+
     @property
     def served_name(self) -> str:
         """The model's public name."""
@@ -192,3 +228,36 @@ def load_settings() -> Settings:
             hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
             raise UnknownSetting(f"{variable} is not a setting{hint}")
     return Settings()
+
+
+def explain(error: ValidationError | ValueError) -> str:
+    """What is wrong with the environment, one line for each variable."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "\n".join(
+        f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    )
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    """Refuse to serve strangers without keys.
+
+    Raises:
+        UnsafeSetting: with the settings that say what is meant.
+    """
+    if settings.api_keys_file or settings.allow_open or _is_loopback(settings.host):
+        return
+    raise UnsafeSetting(
+        f"{PREFIX}HOST is {settings.host}, which others can reach, and there are no API keys. Set "
+        f"{PREFIX}API_KEYS_FILE (see `python -m app keys new`), or {PREFIX}ALLOW_OPEN=true if that is meant."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -85,8 +85,10 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Preflights and wrong methods ask for no inference, whatever their path.
         task = TASK_OF_PATH.get(scope["path"]) if scope["method"] == "POST" else None
-        self.observation = Observation("req_" + secrets.token_hex(16), task=task)
-        scope.setdefault("state", {})["observation"] = self.observation
+        state = scope.setdefault("state", {})
+        identifier = "req_" + secrets.token_hex(16)
+        self.observation = Observation(identifier, task=task, trace_id=state.get("trace_id"))
+        state["observation"] = self.observation
         client_id = Headers(scope=scope).get("x-request-id", "")
         self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
         self.status = 500
@@ -210,6 +212,7 @@ def access_fields(route: str, method: str, exchange: _Exchange) -> dict[str, obj
     observation = exchange.observation
     fields: dict[str, object] = {
         "client_request_id": exchange.client_id,
+        "trace_id": observation.trace_id,
         "route": route,
         "method": method if method.isalpha() and len(method) <= 16 else "other",
         "status": exchange.status,

@@ -33,17 +33,20 @@ class GpuFamilies(Collector):
         except nvml.NVMLError:  # no driver, or one that does not answer: another try would cost every scrape
             return []
 
+    def describe(self) -> list[GaugeMetricFamily]:
+        """The families without their samples."""
+        names = {
+            "gpu_memory_used_bytes": "GPU memory in use.",
+            "gpu_memory_total_bytes": "GPU memory.",
+            "gpu_utilization_ratio": "Share of the last moments in which the GPU ran anything, 0 to 1.",
+        }
+        return [GaugeMetricFamily(PREFIX + name, text, labels=("gpu",)) for name, text in names.items()]
+
     def collect(self) -> Iterable[Metric]:
         """What each GPU answers; one that does not has no samples."""
         if not self._devices:
             return
-        used = GaugeMetricFamily(f"{PREFIX}gpu_memory_used_bytes", "GPU memory in use.", labels=("gpu",))
-        total = GaugeMetricFamily(f"{PREFIX}gpu_memory_total_bytes", "GPU memory.", labels=("gpu",))
-        utilization = GaugeMetricFamily(
-            f"{PREFIX}gpu_utilization_ratio",
-            "Share of the last moments in which the GPU ran anything, 0 to 1.",
-            labels=("gpu",),
-        )
+        used, total, utilization = self.describe()
         for index, device in enumerate(self._devices):
             label = (str(index),)
             try:

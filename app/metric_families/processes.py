@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,7 +16,7 @@ class ProcessFamilies:
     def __init__(self, registry: Registry, log_lines_dropped: Callable[[], int]) -> None:
         self.engine_pid: int | None = None
         """The engine process; without one it has no samples."""
-        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        for collector in (ProcessCollector, PlatformCollector):
             collector(registry=registry.collectors)
         ProcessCollector(
             namespace=f"{PREFIX}engine",

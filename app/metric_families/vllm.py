@@ -24,6 +24,8 @@ CACHE_ALIAS = "vllm:cache_config_info"
 ALIASES: Mapping[str, str] = {**GAUGES, **HISTOGRAMS, CACHE: CACHE_ALIAS}
 """vLLM's names of our families, without our prefix."""
 _LABELS = ("model_name", "engine")
+_CACHE_LABELS = (*_LABELS, "block_size", "num_gpu_blocks", "cache_dtype")
+_CACHE_SOURCES = ("block_size", "num_blocks", "dtype")
 _ENGINE = "0"
 
 
@@ -39,46 +41,44 @@ class VllmAliases(Collector):
         self._collectors = registry.collectors
         registry.add(self)
 
-    def collect(self) -> Iterable[Metric]:
-        """The aliases."""
+    def describe(self) -> Iterable[Metric]:
+        """The families without their samples."""
         for name, alias in GAUGES.items():
-            yield from self._gauge(name, alias)
+            yield GaugeMetricFamily(alias, f"As {PREFIX}{name}.", labels=_LABELS)
         for name, alias in HISTOGRAMS.items():
-            yield self._histogram(name, alias)
-        yield from self._cache()
+            yield HistogramMetricFamily(alias, f"As {PREFIX}{name}.", labels=_LABELS)
+        yield GaugeMetricFamily(CACHE_ALIAS, f"As {PREFIX}{CACHE}.", labels=_CACHE_LABELS)
+
+    def collect(self) -> Iterable[Metric]:
+        """The families with the samples that ours have now."""
+        sources = (*GAUGES, *HISTOGRAMS, CACHE)
+        for family, source in zip(self.describe(), sources, strict=True):
+            samples = self._samples(source)
+            if isinstance(family, HistogramMetricFamily):
+                below, total = _summed(samples)
+                family.add_metric((self._model, _ENGINE), below, total)
+            elif isinstance(family, GaugeMetricFamily):
+                for sample in samples:
+                    known = [sample.labels[label] for label in _CACHE_SOURCES if label in sample.labels]
+                    family.add_metric((self._model, _ENGINE, *known), sample.value)
+            yield family
 
     def _samples(self, name: str) -> list[Sample]:
         full = PREFIX + name
-        names = [full, f"{full}_bucket", f"{full}_sum"]
-        restricted = self._collectors.restricted_registry(names)
+        restricted = self._collectors.restricted_registry([full, f"{full}_bucket", f"{full}_sum"])
         return [sample for family in restricted.collect() for sample in family.samples]
 
-    def _gauge(self, name: str, alias: str) -> Iterable[Metric]:
-        for sample in self._samples(name):
-            family = GaugeMetricFamily(alias, f"As {PREFIX}{name}.", labels=_LABELS)
-            family.add_metric((self._model, _ENGINE), sample.value)
-            yield family
 
-    def _histogram(self, name: str, alias: str) -> Metric:
-        below: dict[str, float] = {}
-        total = 0.0
-        for sample in self._samples(name):
-            if sample.labels.get("task") == "decision":
-                continue
-            if sample.name.endswith("_sum"):
-                total += sample.value
-            elif sample.name.endswith("_bucket"):
-                bound = sample.labels["le"]
-                below[bound] = below.get(bound, 0.0) + sample.value
-        family = HistogramMetricFamily(alias, f"As {PREFIX}{name}.", labels=_LABELS)
-        family.add_metric((self._model, _ENGINE), list(below.items()), total)
-        return family
-
-    def _cache(self) -> Iterable[Metric]:
-        labels = (*_LABELS, "block_size", "num_gpu_blocks", "cache_dtype")
-        for sample in self._samples(CACHE):
-            family = GaugeMetricFamily(CACHE_ALIAS, f"As {PREFIX}{CACHE}.", labels=labels)
-            known = sample.labels
-            values = (self._model, _ENGINE, known["block_size"], known["num_blocks"], known["dtype"])
-            family.add_metric(values, 1)
-            yield family
+def _summed(samples: Iterable[Sample]) -> tuple[list[tuple[str, float]], float]:
+    """Counts up to each bound, in the order of the bounds, and the sum."""
+    below: dict[str, float] = {}
+    total = 0.0
+    for sample in samples:
+        if sample.labels.get("task") == "decision":
+            continue
+        if sample.name.endswith("_sum"):
+            total += sample.value
+        else:
+            bound = sample.labels["le"]
+            below[bound] = below.get(bound, 0.0) + sample.value
+    return list(below.items()), total

@@ -109,6 +109,31 @@ async def test_a_decision_is_observed_once_with_its_timings(metrics: RecordingMe
     assert answer.headers["openai-processing-ms"].isdecimal()
 
 
+async def test_the_stages_at_both_ends_are_measured_and_follow_each_other(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        await http.post("/v1/classify", json=CLASSIFY)
+    (observation,) = metrics.observations
+    assert observation.parse and observation.tokenize and observation.write and observation.total
+    assert observation.parse + observation.tokenize + observation.write < observation.total
+
+
+async def test_a_body_that_is_not_valid_was_never_parsed(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        await http.post("/v1/classify", json=CLASSIFY | {"labels": 5})
+    assert metrics.observations[0].parse is None
+
+
+async def test_waiting_for_a_slow_reader_is_the_write_stage(metrics: RecordingMetrics) -> None:
+    async def receive() -> Message:
+        return body(b"")
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0.02)
+
+    await RequestContextMiddleware(Reader(), metrics=metrics)(http_scope(), receive, send)
+    assert (metrics.observations[0].write or 0) > 0.02
+
+
 async def test_refusals_before_the_router_are_counted_with_their_route(metrics: RecordingMetrics) -> None:
     keys = KeyRing([KeyEntry(id="k1", sha256="0" * 64, tenant="acme")])
     async with client(build(ScoringEngine(), metrics, keys=keys)) as http:
