@@ -1,4 +1,4 @@
-"""What the operator sees on the terminal: one line a phase while the service starts, then what is served and where."""
+"""What the operator is told of a start: one line a phase, then what is served and where."""
 
 import logging
 import sys
@@ -23,35 +23,77 @@ def show_progress(progress: Progress) -> None:
     print(f"  {phase:<36}{progress.seconds:7.2f} s", file=sys.stderr, flush=True)
 
 
-class Terminal:
-    """Shows each start of the engine: the first in full, later ones (after a failure) with one log line.
+class StartReport:
+    """Tells of each start of the engine: the first in full, later ones (after a failure) with one log line.
 
     Args:
         port: the port that is really listened on (it differs where the setting is 0).
+        text: print lines for people; else the same facts are log lines, for all that is written is JSON then.
     """
 
-    def __init__(self, settings: Settings, port: int) -> None:
-        self._settings, self._port = settings, port
+    def __init__(self, settings: Settings, port: int, *, text: bool) -> None:
+        self._settings, self._port, self._text = settings, port, text
         self._was_ready = False
+
+    def starts(self) -> None:
+        """The service begins to load its model."""
+        if self._text:
+            print(f"Repartee starts with {self._settings.model}", file=sys.stderr, flush=True)
+        else:
+            log("starting", model=self._settings.model)
 
     def progress(self, progress: Progress) -> None:
         """A phase of a start has ended."""
-        if not self._was_ready:
+        if self._was_ready:
+            return
+        if self._text:
             show_progress(progress)
+        else:
+            log("phase of the start ended", phase=progress.phase, seconds=round(progress.seconds, 3))
 
     def ready(self, info: Ready) -> None:
         """The engine can serve."""
         if self._was_ready:
             logger.info("engine ready again")
-        else:
+        elif self._text:
             show_banner(self._settings, info, self._port)
+        else:
+            log_ready(self._settings, info, self._port)
         self._was_ready = True
+
+
+def log(message: str, **fields: object) -> None:
+    """One log line with fields."""
+    logger.info(message, extra={"fields": fields})
+
+
+def log_ready(settings: Settings, info: Ready, port: int) -> None:
+    """What the banner says, as one log line."""
+    log(
+        "ready",
+        model=settings.served_name,
+        url=_url(settings, port),
+        keys=settings.api_keys_file is not None,
+        device=info.device,
+        dtype=info.dtype,
+        quantization=info.quantization,
+        kernels=info.kernels,
+        reasons=info.reasons,
+        parameters=info.parameters,
+        weights_bytes=info.memory_bytes,
+        kv_cache_tokens=info.num_blocks * info.block_size,
+        max_model_len=info.max_model_len,
+    )
+
+
+def _url(settings: Settings, port: int) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{port}"
 
 
 def show_banner(settings: Settings, info: Ready, port: int) -> None:
     """Print what is served and where."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{port}"
+    url = _url(settings, port)
     capacity = info.num_blocks * info.block_size
     lines = {
         "model": f"{settings.served_name} ({info.parameters / 1e6:.1f} M parameters)",

@@ -14,6 +14,8 @@ from typing import Any, Literal, TextIO
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
+Form = Literal["auto", "text", "json"]
+
 QUEUE_RECORDS = 10_000
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -83,6 +85,12 @@ class ContextQueueHandler(QueueHandler):
             self.dropped += 1
 
 
+def dropped_lines() -> int:
+    """Log lines that were dropped since logging was configured."""
+    handlers = logging.getLogger().handlers
+    return sum(handler.dropped for handler in handlers if isinstance(handler, ContextQueueHandler))
+
+
 class _QuietStreamHandler(logging.StreamHandler[TextIO]):
     """A full disk or a closed pipe loses log lines and nothing else."""
 
@@ -90,18 +98,20 @@ class _QuietStreamHandler(logging.StreamHandler[TextIO]):
         pass
 
 
-def configure_logging(
-    level: str, form: Literal["auto", "text", "json"] = "auto", stream: TextIO | None = None
-) -> QueueListener:
+def is_text(form: Form, sink: TextIO | None = None) -> bool:
+    """Whether lines to a stream (standard error by default) are text for people, and not JSON."""
+    return form == "text" or (form == "auto" and (sink or sys.stderr).isatty())
+
+
+def configure_logging(level: str, form: Form = "auto", stream: TextIO | None = None) -> QueueListener:
     """Send all logging through one thread to a stream (standard error by default).
 
     Returns:
         The running listener; its `stop()` writes what is queued and ends the thread.
     """
     sink = stream or sys.stderr
-    text = form == "text" or (form == "auto" and sink.isatty())
     writer = _QuietStreamHandler(sink)
-    writer.setFormatter(TextFormatter() if text else JsonFormatter())
+    writer.setFormatter(TextFormatter() if is_text(form, sink) else JsonFormatter())
     records: queue.Queue[logging.LogRecord] = queue.Queue(QUEUE_RECORDS)
     logging.basicConfig(level=level.upper(), handlers=[ContextQueueHandler(records)], force=True)
     access = logging.getLogger("uvicorn.access")

@@ -18,6 +18,7 @@ from app.api.loop_lag import watch_loop_lag
 from app.api.middleware import RequestContextMiddleware
 from app.api.routes import chat, completions, decisions, docs, models, ops, tokenize
 from app.api.security import AuthMiddleware
+from app.api.trace import SpanMaker, TraceMiddleware, telemetry
 from app.engine.interface import Engine
 from app.keys import KeyRing
 from app.metrics import Metrics
@@ -30,10 +31,11 @@ from app.services.prompts import PromptService
 from app.services.sampling_defaults import load_sampling_defaults
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
+from app.status_log import tell_status
 
 EXPOSED_HEADERS = (
     *("x-request-id", "x-client-request-id", "retry-after", "retry-after-ms"),
-    *("server-timing", "openai-processing-ms"),
+    *("server-timing", "openai-processing-ms", "traceresponse"),
     *("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     *("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 )
@@ -55,21 +57,27 @@ def create_app(
     engine: ManagedEngine,
     metrics: Metrics | None = None,
     *,
+    spans: SpanMaker | None = None,
     load_tokenizer: Callable[[Path], Tokenizer] = Tokenizer.from_directory,
 ) -> FastAPI:
     """Build the application; `settings.model` must be a local directory.
 
+    Args:
+        spans: makes traces; None makes none.
+
     Raises:
         FileNotFoundError: the directory has no tokenizer.
         InvalidAnswersFile, InvalidKeysFile, InvalidModelFile: a file of the settings or of the model is malformed.
+        InvalidMetricSettings: without `metrics`, those that the settings ask for cannot be made.
     """
-    services = _services(settings, engine, metrics or Metrics(settings.served_name), load_tokenizer)
+    services = _services(settings, engine, metrics or Metrics.of(settings), load_tokenizer)
     app = FastAPI(
         title="Repartee",
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
-        lifespan=_lifespan(engine, services.metrics, _known_answers(settings, services.tokenizer)),
-        middleware=_middleware(settings, services.metrics),
+        lifespan=_lifespan(settings, engine, services.metrics, answers_of(settings, services.tokenizer)),
+        middleware=_middleware(settings, services.metrics, spans),
+        telemetry=telemetry(spans),
         separate_input_output_schemas=False,
         docs_url=None,  # the framework's pages load scripts from elsewhere
         redoc_url=None,
@@ -100,16 +108,22 @@ def _services(
     )
 
 
-def _known_answers(settings: Settings, tokenizer: Tokenizer) -> bytes:
-    """The tokens of the answers that the settings name or the model brings; none where nothing is drafted."""
+def answers_of(settings: Settings, tokenizer: Tokenizer) -> bytes:
+    """The tokens of the answers that the settings name or the model brings; none where nothing is drafted.
+
+    Raises:
+        InvalidAnswersFile: the file cannot be used.
+    """
     path = settings.answers_file or Path(settings.model) / MODEL_FILE
     wanted = settings.speculation and (settings.answers_file is not None or path.exists())
     return known_answers(path, tokenizer) if wanted else b""
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics, spans: SpanMaker | None) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
     keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
+    if keys:
+        metrics.know_tenants(entry.tenant for entry in keys.entries)
     cors = Middleware(
         CrossOriginMiddleware,
         allow_origins=settings.cors_origins,
@@ -118,6 +132,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         expose_headers=EXPOSED_HEADERS,
     )
     return [
+        *([Middleware(TraceMiddleware, spans=spans)] if spans else []),
         Middleware(RequestContextMiddleware, metrics=metrics),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys=keys),
@@ -126,11 +141,11 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
 
 
 def _lifespan(
-    engine: ManagedEngine, metrics: Metrics, answers: bytes
+    settings: Settings, engine: ManagedEngine, metrics: Metrics, answers: bytes
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with watch_loop_lag(metrics):
+        async with watch_loop_lag(metrics), tell_status(metrics, settings.status_log_seconds):
             await engine.start(answers)
             try:
                 yield

@@ -1,180 +1,197 @@
 """Metrics: the one class that observes what the service does."""
 
-import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
-from app import __version__
 from app.engine.messages import FinishReason, Ready, StepStats
-from app.metric_families import (
-    DECISION_SLO_SECONDS,
-    GENERATING_TASKS,
-    INTER_TOKEN_SLO_SECONDS,
-    METHODS,
-    SERVER_REJECTIONS,
-    STAGES,
-    TTFT_SLO_SECONDS,
-    MetricFamilies,
-)
+from app.logs import dropped_lines
+from app.metric_families.buckets import InvalidBuckets, bounds_with
+from app.metric_families.decisions import DecisionFamilies
+from app.metric_families.engine import EngineFamilies
+from app.metric_families.gpu import GpuFamilies
+from app.metric_families.objectives import Objectives
+from app.metric_families.processes import ProcessFamilies
+from app.metric_families.registry import Registry
+from app.metric_families.requests import RequestFamilies
+from app.metric_families.service import ServiceFamilies
+from app.metric_families.tenants import TenantFamilies
+from app.metric_families.vllm import VllmAliases
 from app.observation import Observation, Task
+from app.settings import PREFIX, Settings
+from app.slos import InvalidSlos, Slo, load_slos
+
+_PAUSE_SECONDS = 1e-5
 
 
-class Metrics(MetricFamilies):
-    """Observes; called by the engine's output loop and by the HTTP middleware, and nowhere else."""
+class InvalidMetricSettings(ValueError):
+    """Settings of the metrics that cannot be used; the message is one line for the operator."""
 
-    def loading(self, phase: str, seconds: float) -> None:
-        """A loading phase ended; phases that nobody knows are not recorded."""
-        if phase in self._load:
-            self._load[phase].set(seconds)
 
-    def ready(self, info: Ready) -> None:
-        """The engine told what it found and chose at start."""
-        self._num_blocks = info.num_blocks
-        self._kv_capacity.set(info.num_blocks * info.block_size)
-        self._weights.set(info.memory_bytes)
-        self._build.clear()
-        self._build.labels(
-            __version__,
-            platform.python_version(),
-            info.torch,
-            self._model,
-            info.device,
-            info.dtype,
-            info.quantization,
-            info.kernels,
-        ).set(1)
-        self._cache.clear()
-        self._cache.labels(str(info.block_size), str(info.num_blocks), info.cache_dtype).set(1)
+@dataclass(frozen=True, slots=True)
+class MetricOptions:
+    """What an operator may choose.
+
+    Attributes:
+        slos: the objectives that requests are judged by.
+        buckets: bounds that replace those of a histogram, by its name.
+        revision: of the source, for `build_info`.
+        vllm_aliases: export some families under vLLM's names too.
+    """
+
+    slos: Sequence[Slo] = field(default_factory=load_slos)
+    buckets: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    revision: str = ""
+    vllm_aliases: bool = False
+
+
+class Metrics:
+    """Observes; called by the engine's output loop and by the HTTP middleware, and nowhere else.
+
+    Each has a registry of its own, so that two services may live in one process.
+
+    Args:
+        model: the served name.
+
+    Raises:
+        InvalidBuckets: bounds of the options that cannot be used.
+    """
+
+    def __init__(self, model: str, options: MetricOptions | None = None) -> None:
+        options = options or MetricOptions()
+        families = Registry(model, bounds_with(options.buckets, options.slos))
+        self.registry = families.collectors
+        self._requests = RequestFamilies(families, Objectives(families, options.slos))
+        self._decisions = DecisionFamilies(families)
+        self._tenants = TenantFamilies(families)
+        self._engine = EngineFamilies(families)
+        self._service = ServiceFamilies(families, options.revision)
+        self._processes = ProcessFamilies(families, dropped_lines)
+        families.add(GpuFamilies())
+        if options.vllm_aliases:
+            VllmAliases(families)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Metrics":
+        """The metrics that the settings ask for.
+
+        Raises:
+            InvalidMetricSettings: a table of objectives or bucket bounds that cannot be used.
+        """
+        try:
+            slos = load_slos(settings.slo_file) if settings.slo_file else load_slos()
+            buckets, aliases = settings.metrics_buckets, settings.metrics_vllm_aliases
+            metrics = cls(settings.served_name, MetricOptions(slos, buckets, settings.revision, aliases))
+        except InvalidSlos as error:
+            raise InvalidMetricSettings(f"{PREFIX}SLO_FILE: {error}") from error
+        except InvalidBuckets as error:
+            raise InvalidMetricSettings(f"{PREFIX}METRICS_BUCKETS: {error}") from error
+        metrics.set_queue_limit(settings.max_waiting)
+        return metrics
+
+    # The service
+
+    def know_tenants(self, tenants: Iterable[str]) -> None:
+        """The tenants that have keys, in the order of the keys file."""
+        self._tenants.know(tenants)
 
     def set_ready(self, ready: bool) -> None:
         """Whether the service can serve."""
-        self._ready.set(ready)
+        self._service.set_ready(ready)
 
     def set_draining(self, draining: bool) -> None:
         """Whether the service shuts down."""
-        self._draining.set(draining)
+        self._service.set_draining(draining)
 
     def set_queue_limit(self, sequences: int) -> None:
         """Most sequences that may wait."""
-        self._queue_limit.set(sequences)
-
-    def step(self, stats: StepStats) -> None:
-        """One engine step; a step without sequences only refreshes the gauges."""
-        if stats.sequences:
-            seconds, size, tokens = self._step[stats.phase]
-            seconds.observe(stats.forward_seconds)
-            size.observe(stats.sequences)
-            tokens.observe(stats.tokens)
-        if stats.preemptions:
-            self._preemptions.inc(stats.preemptions)
-        if stats.drafted:
-            self._drafted_tokens.inc(stats.drafted)
-            self._accepted_tokens.inc(stats.accepted)
-        self.gauges(stats.running, stats.waiting, stats.oldest_wait, stats.kv_blocks_used)
-
-    def gauges(self, running: int, waiting: int, oldest_wait: float = 0.0, kv_blocks_used: int = 0) -> None:
-        """The engine's load: sequences, seconds, blocks."""
-        self._running.set(running)
-        self._queue.set(waiting)
-        self._oldest.set(oldest_wait)
-        self._kv_usage.set(kv_blocks_used / self._num_blocks if self._num_blocks else 0.0)
-
-    def inter_token(self, seconds: float, tokens: int) -> None:
-        """`tokens` tokens of one sequence arrived `seconds` after the one before them."""
-        for _ in range(tokens):
-            self._inter_token.observe(seconds / tokens)
-
-    def sequence_finished(self, task: Task, reason: FinishReason) -> None:
-        """One sequence ended."""
-        self._finishes[task, reason].inc()
-
-    def idle(self) -> None:
-        """The engine holds nothing."""
-        self.gauges(0, 0)
-
-    def engine_restarted(self) -> None:
-        """A new engine process replaces one that ended, and holds nothing."""
-        self._restarts.inc()
-        self.idle()
-
-    def rejected(self, task: Task, reason: str) -> None:
-        """A request was refused; `reason` is one of `REJECTIONS`."""
-        self._rejections[task, reason].inc()
-        if reason in SERVER_REJECTIONS:
-            self._judge(task, "availability", good=False)
-
-    def http(self, route: str, method: str, status: int) -> None:
-        """One HTTP answer; `route` is a template, `status` a number of three digits."""
-        self._http.labels(route, method if method in METHODS else "other", f"{status // 100}xx").inc()
+        self._engine.set_queue_limit(sequences)
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop woke up so much later than asked."""
-        self._loop_lag.observe(seconds)
+        self._service.loop_lag(seconds)
+
+    # Requests
+
+    def http(self, route: str, method: str, status: int) -> None:
+        """One HTTP answer; `route` is a template, `status` a number of three digits."""
+        self._service.http(route, method, status)
+
+    def rejected(self, task: Task, reason: str) -> None:
+        """A request was refused; `reason` is one of `REJECTIONS`."""
+        self._requests.rejected(task, reason)
 
     def observe_request(self, observation: Observation) -> None:
         """One finished inference request; requests without a task (health, models) are not recorded here."""
-        task = observation.task
-        if task is None:
+        if observation.task is None:
             return
-        self._requests[task, observation.outcome].inc()
-        if observation.outcome == "rejected":
-            return
-        if observation.outcome == "cancelled":
-            self._cancellations[task, _stage_reached(observation)].inc()
-        else:
-            self._judge(task, "availability", good=observation.outcome == "ok")
-        if observation.outcome == "timeout":
-            self._errors[task, "timeout"].inc()
-            self._judge(task, "ttft" if task in GENERATING_TASKS else "e2e", good=False)
-        if observation.outcome == "error":
-            engine = observation.error_code in ("sequence_failed", "engine_died")
-            self._errors[task, "engine" if engine else "internal"].inc()
+        self._requests.observe(observation.task, observation)
+        self._tenants.observe(observation)
         if observation.outcome == "ok":
-            self._observe_answer(task, observation)
-        self._observe_tokens(task, observation)
-        self._observe_stages(task, observation)
+            self._decisions.observe(observation.decisions)
 
-    def _observe_answer(self, task: Task, observation: Observation) -> None:
-        total = observation.elapsed() if observation.total is None else observation.total
-        self._duration[task, observation.stream].observe(total)
-        if task not in GENERATING_TASKS:
-            self._judge(task, "e2e", good=total <= DECISION_SLO_SECONDS)
-            self._request_prompt[task].observe(observation.prompt_tokens)
-            return
-        self._request_prompt[task].observe(observation.prompt_tokens)
-        self._request_generated[task].observe(observation.generated_tokens)
-        if observation.first_token is not None:
-            self._judge(task, "ttft", good=observation.first_token <= TTFT_SLO_SECONDS)
-        if observation.token_gap is not None:
-            self._tpot.observe(observation.token_gap)
-            self._judge(task, "itl", good=observation.token_gap <= INTER_TOKEN_SLO_SECONDS)
+    # The engine
 
-    def _observe_tokens(self, task: Task, observation: Observation) -> None:
-        self._prompt_tokens.inc(observation.prompt_tokens)
-        self._cached_tokens.inc(observation.cached_tokens)
-        self._generated_tokens.inc(observation.generated_tokens)
+    def loading(self, phase: str, seconds: float) -> None:
+        """A loading phase ended; phases that nobody knows are not recorded."""
+        self._engine.loading(phase, seconds)
 
-    def _observe_stages(self, task: Task, observation: Observation) -> None:
-        if observation.first_token is not None and task in GENERATING_TASKS:
-            self._ttft[observation.stream].observe(observation.first_token)
-        for name in STAGES[task]:
-            seconds: float | None = getattr(observation, name)
-            if seconds is not None:
-                self._stage[task, name].observe(seconds)
+    def ready(self, info: Ready) -> None:
+        """The engine told what it found and chose at start."""
+        self._engine.ready(info)
+        self._service.ready(info)
 
-    def _judge(self, task: Task, slo: str, *, good: bool) -> None:
-        events, met = self._slo[task, slo]
-        events.inc()
-        if good:
-            met.inc()
+    def step(self, stats: StepStats) -> None:
+        """One engine step; a step without sequences only refreshes the gauges."""
+        self._engine.step(stats)
+
+    def inter_token(self, seconds: float, tokens: int) -> None:
+        """`tokens` tokens of one sequence arrived `seconds` after the one before them."""
+        self._engine.inter_token(seconds, tokens)
+
+    def sequence_finished(self, task: Task, reason: FinishReason) -> None:
+        """One sequence ended."""
+        self._engine.sequence_finished(task, reason)
+
+    def idle(self) -> None:
+        """The engine holds nothing."""
+        self._engine.idle()
+
+    def engine_process(self, pid: int | None) -> None:
+        """The engine runs as this process, or as none."""
+        self._processes.engine_pid = pid
+
+    def engine_restarted(self) -> None:
+        """A new engine process replaces one that ended, and holds nothing."""
+        self._engine.restarted()
+
+    # The scraper
 
     def render(self, accept: str | None) -> tuple[bytes, str]:
-        """The exposition and its content type, in the format that the `Accept` header asks for."""
+        """The exposition and its content type, in the format that the `Accept` header asks for.
+
+        Takes milliseconds, and belongs into a thread of its own.
+        """
         encode, content_type = choose_encoder(accept or "")
-        return encode(self.registry), content_type
+        return encode(_Courteous(self.registry)), content_type
 
 
-def _stage_reached(observation: Observation) -> str:
-    if observation.first_token is not None:
-        return "decode"
-    return "queued" if observation.queue is None else "prefill"
+class _Courteous(Collector):
+    """A registry that lets other threads run after each family.
+
+    The interpreter would let the event loop wait for five milliseconds each time that it wants to go on.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, one after the other."""
+        for family in self._registry.collect():
+            yield family
+            time.sleep(_PAUSE_SECONDS)

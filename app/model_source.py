@@ -12,11 +12,18 @@ class ModelNotAvailable(Exception):
     """No such directory, no such model on a hub that can be reached, or no tokenizer; for the operator."""
 
 
-def model_directory(model: str) -> Path:
+class ModelNotFetched(ModelNotAvailable):
+    """A model of the hub that is not on this machine yet."""
+
+
+def model_directory(model: str, *, fetch: bool = True) -> Path:
     """Directory of `model`, downloaded first where it is a hub id (safetensors and tokenizer files only).
 
+    Args:
+        fetch: download what is not here.
+
     Raises:
-        ModelNotAvailable: with what to do about it.
+        ModelNotAvailable: with what to do about it; without `fetch`, ModelNotFetched where a download may help.
     """
     path = Path(model).expanduser()
     if path.is_dir():
@@ -27,8 +34,12 @@ def model_directory(model: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        fetched = Path(snapshot_download(model, allow_patterns=_FILES))
+        fetched = Path(snapshot_download(model, allow_patterns=_FILES, local_files_only=not fetch))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        if not fetch:
+            raise ModelNotFetched(
+                f"REPARTEE_MODEL names {model}, which is not on this machine yet: a start fetches it from the hub"
+            ) from error
         raise ModelNotAvailable(
             f"REPARTEE_MODEL names {model}, which is no local directory and could not be fetched from the hub: {error}"
         ) from error

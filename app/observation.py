@@ -6,6 +6,22 @@ from typing import Literal
 
 Task = Literal["chat", "completion", "decision"]
 Outcome = Literal["ok", "error", "cancelled", "timeout", "rejected"]
+DecisionType = Literal["predicate", "choice", "score", "label"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How one question was answered.
+
+    Attributes:
+        label_mass, confidence: 0 to 1, as the answer says them.
+        position: place of the likeliest option in the request's own list, from 1; None where it gave none.
+    """
+
+    type: DecisionType
+    label_mass: float
+    confidence: float
+    position: int | None = None
 
 
 @dataclass(slots=True)
@@ -18,11 +34,15 @@ class Observation:
     """
 
     request_id: str
+    trace_id: str | None = None
+    """Of the trace that this request is recorded in, 32 hexadecimal digits; None where it is in none."""
     arrived: float = field(default_factory=time.perf_counter)
     task: Task | None = None
     stream: bool = False
     outcome: Outcome = "ok"
     error_code: str | None = None
+    parse: float | None = None
+    """Arrival to a body that is whole, parsed and valid."""
     tokenize: float | None = None
     queue: float | None = None
     prefill: float | None = None
@@ -32,11 +52,14 @@ class Observation:
     token_gap: float | None = None
     """Mean gap between the tokens of its slowest sequence (time per output token)."""
     detokenize: float | None = None
+    write: float | None = None
+    """Time spent in handing the response to the connection, which waits for a client that reads slowly."""
     total: float | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
     finish_reason: str | None = None
+    decisions: list[Decision] = field(default_factory=list)
     deadline_exceeded: bool = False
     """The answer was cut at the request's deadline."""
     tenant: str | None = None

@@ -1,12 +1,15 @@
 """Every setting of the service, read once from `REPARTEE_*` environment variables and then frozen."""
 
 import difflib
+import ipaddress
+import json
 import os
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.engine.config import EngineConfig
@@ -17,6 +20,10 @@ EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "repart
 
 class UnknownSetting(ValueError):
     """An environment variable with our prefix that names no setting."""
+
+
+class UnsafeSetting(ValueError):
+    """A combination of settings that would leave the service open to strangers."""
 
 
 class Settings(BaseSettings):
@@ -35,6 +42,18 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="`auto`: text on a terminal, JSON lines elsewhere."
     )
+    status_log_seconds: float = Field(
+        10.0, ge=0, description="How often one line tells of the load while there is any; 0: never."
+    )
+    traces_endpoint: str = Field(
+        "", description="OTLP/HTTP URL of a collector that gets traces; empty sends none (docs/tracing.md)."
+    )
+    traces_sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Share of the requests that are traced where the caller has not decided it.",
+    )
     drain_delay_seconds: float = Field(
         2.0,
         ge=0,
@@ -44,6 +63,23 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(30.0, ge=0, description="How long open streams may go on after that.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[], description="Comma-separated origins whose browsers may call the API; empty allows none."
+    )
+
+    # What is measured
+    slo_file: Path | None = Field(
+        None, description="Table of objectives that requests are judged by, as `app/slos.toml`, the default."
+    )
+    metrics_buckets: Annotated[dict[str, tuple[float, ...]], NoDecode] = Field(
+        default={},
+        description='Bucket bounds of histograms, as JSON such as `{"repartee_inter_token_seconds": [0.01, 0.1, 1]}`; '
+        "docs/metrics.md has those that there are.",
+    )
+    metrics_vllm_aliases: bool = Field(
+        False, description="Export the best-known metrics under vLLM's names too."
+    )
+    revision: str = Field(
+        "",
+        description="Revision of the source, as `/version` and `repartee_build_info` tell it; the image sets its own.",
     )
 
     # Security
@@ -127,12 +163,39 @@ class Settings(BaseSettings):
     )
     warmup: bool = Field(True, description="Run warm-up requests before the service is ready.")
 
+    @field_validator("metrics_buckets", mode="before")
+    @classmethod
+    def _parse_buckets(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value or "{}")
+        except ValueError as error:
+            raise ValueError("this is no JSON object of lists of numbers") from error
+
     @field_validator("cors_origins", mode="before")
     @classmethod
     def _split_origins(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return [origin.strip() for origin in value.split(",") if origin.strip()]
+
+    @field_validator("traces_endpoint")
+    @classmethod
+    def _is_collector(cls, value: str) -> str:
+        """The URL with the path that collectors listen on where it names none."""
+        if not value:
+            return value
+        try:
+            url = urlsplit(value)
+            usable = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("this is no URL of a collector such as http://127.0.0.1:4318/v1/traces")
+        if "@" in url.netloc or url.query:
+            raise ValueError("a password does not belong here; OTEL_EXPORTER_OTLP_HEADERS takes credentials")
+        return url._replace(path="/v1/traces").geturl() if url.path in ("", "/") else value
 
     @property
     def served_name(self) -> str:
@@ -161,3 +224,36 @@ def load_settings() -> Settings:
             hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
             raise UnknownSetting(f"{variable} is not a setting{hint}")
     return Settings()
+
+
+def explain(error: ValidationError | ValueError) -> str:
+    """What is wrong with the environment, one line for each variable."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "\n".join(
+        f"{PREFIX}{'.'.join(map(str, problem['loc'])).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    )
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    """Refuse to serve strangers without keys.
+
+    Raises:
+        UnsafeSetting: with the settings that say what is meant.
+    """
+    if settings.api_keys_file or settings.allow_open or _is_loopback(settings.host):
+        return
+    raise UnsafeSetting(
+        f"{PREFIX}HOST is {settings.host}, which others can reach, and there are no API keys. Set "
+        f"{PREFIX}API_KEYS_FILE (see `python -m app keys new`), or {PREFIX}ALLOW_OPEN=true if that is meant."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -10,8 +10,10 @@ import pytest
 
 from app.keys import new_key
 from app.main import create_app
+from app.metrics import Metrics
 from app.settings import Settings
 from tests.api.conftest import MODEL, build_app
+from tests.exposition import value
 from tests.fakes import FakeEngine
 from tests.toy_tokenizer import toy_directory
 
@@ -68,6 +70,9 @@ async def test_keys_are_asked_for_before_the_body_and_after_the_preflight(
         assert answer.status_code == 200
         assert "x-request-id" in answer.headers["access-control-expose-headers"]
     assert engine.submitted[0].cache_salt == "acme"
+    metrics: Metrics = app.state.services.metrics
+    assert value(metrics, "tenant_requests_total", tenant="acme", outcome="ok") == 1
+    assert value(metrics, "tenant_requests_total", tenant="-", outcome="rejected") == 1
 
 
 async def test_a_model_without_a_chat_template_serves_completions() -> None:
@@ -103,7 +108,7 @@ async def test_pages_may_read_every_header_of_ours(tmp_path_factory: pytest.Temp
     exposed = set(answer.headers["access-control-expose-headers"].split(", "))
     ours = {name for name in answer.headers if name.startswith(("x-", "openai-", "server-"))}
     assert len(ours) == 10
-    assert ours | {"retry-after", "retry-after-ms"} == exposed
+    assert ours | {"retry-after", "retry-after-ms", "traceresponse"} == exposed
 
 
 @pytest.mark.parametrize(

@@ -1,203 +1,68 @@
-"""`python -m app` before it serves: wrong settings and unsafe ones end with code 2 and a sentence; the banner."""
+"""`python -m app`: which command is run, the help, and the exit codes."""
 
-import asyncio
-import os
-import signal
-import time
-from pathlib import Path
+import subprocess
+import sys
 
-import msgspec
 import pytest
 
 from app import __main__ as entry
-from app.banner import Terminal, show_banner, show_progress
-from app.engine.client import AsyncEngine
-from app.engine.messages import Progress
-from app.server import Server, uvicorn_config
-from app.settings import PREFIX, Settings
-from tests.engine.recording_observer import RecordingObserver
-from tests.engine.test_supervision import READY
-from tests.test_model_source import make_model
+from app import doctor, keys, serve, show_config
 
 WRONG = 2
 
 
-@pytest.fixture(autouse=True)
-def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings]:
-    """A clean environment with a model directory; what would be served is kept, and nothing is."""
-    for name in [name for name in os.environ if name.upper().startswith(PREFIX)]:
-        monkeypatch.delenv(name)
-    make_model(tmp_path / "small")
-    monkeypatch.setenv("REPARTEE_MODEL", str(tmp_path / "small"))
-    served: list[Settings] = []
-
-    async def serve(settings: Settings) -> int:
-        served.append(settings)
-        return 0
-
-    class Listener:
-        def stop(self) -> None: ...
-
-    monkeypatch.setattr(entry, "serve", serve)
-    monkeypatch.setattr(entry, "configure_logging", lambda *_: Listener())
-    return served
+@pytest.mark.parametrize("arguments", [[], ["serve"]])
+def test_it_serves_by_default(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setattr(serve, "main", lambda: 7)
+    assert entry.main(arguments) == 7
 
 
-def test_it_serves_on_the_fast_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    loops: list[str] = []
-
-    async def serve(settings: Settings) -> int:
-        loops.append(type(asyncio.get_running_loop()).__module__)
-        return 0
-
-    monkeypatch.setattr(entry, "serve", serve)
-    assert entry.main([]) == 0
-    assert loops == ["uvloop"]
-
-
-def test_an_unknown_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert entry.main(["serve"]) == WRONG
-    assert "usage" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--help", "-h"])
-def test_help_shows_commands_and_settings(
-    capsys: pytest.CaptureFixture[str], no_service: list[Settings], option: str
+@pytest.mark.parametrize(("command", "module"), [("keys", keys), ("config", show_config), ("doctor", doctor)])
+def test_a_command_gets_its_options_and_gives_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, command: str, module: object
 ) -> None:
+    given: list[list[str]] = []
+
+    def main(options: list[str]) -> int:
+        given.append(options)
+        return 5
+
+    monkeypatch.setattr(module, "main", main)
+    assert entry.main([command, "--option", "value"]) == 5
+    assert given == [["--option", "value"]]
+
+
+@pytest.mark.parametrize("arguments", [["sevre"], ["serve", "--port"], [""]])
+def test_an_unknown_command_shows_the_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert entry.main(arguments) == WRONG
+    printed = capsys.readouterr()
+    assert "usage" in printed.err and printed.out == ""
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "help"])
+def test_help_shows_commands_examples_and_exit_codes(capsys: pytest.CaptureFixture[str], option: str) -> None:
     assert entry.main([option]) == 0
     printed = capsys.readouterr()
-    assert printed.err == "" and no_service == []
-    assert all(word in printed.out for word in ("usage", "keys new", "REPARTEE_", "README.md"))
+    assert printed.err == ""
+    wanted = ("serve", "keys new", "config --json", "doctor", "exit codes", "REPARTEE_", "README.md")
+    assert all(word in printed.out for word in wanted)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("REPARTEE_PROT", "1", "REPARTEE_PORT"),
-        ("REPARTEE_PORT", "many", "REPARTEE_PORT: "),
-        ("REPARTEE_MODEL", "/nowhere/at/all", "REPARTEE_MODEL"),
-        ("REPARTEE_HOST", "0.0.0.0", "REPARTEE_API_KEYS_FILE"),
-    ],
-)
-def test_wrong_settings_end_it_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    no_service: list[Settings],
-    name: str,
-    value: str,
-    words: str,
-) -> None:
-    monkeypatch.setenv(name, value)
-    assert entry.main([]) == WRONG
-    message = capsys.readouterr().err
-    assert words in message and "Traceback" not in message
-    assert no_service == []
+def test_a_command_loads_nothing_of_the_others() -> None:
+    script = (
+        "import sys; from app.__main__ import main; main(['config']);"
+        "others = [name for name in ('fastapi', 'uvicorn', 'app.doctor', 'app.keys') if name in sys.modules];"
+        "print(*others, file=sys.stderr)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr.strip() == ""
 
 
-@pytest.mark.parametrize(
-    "host", ["0.0.0.0", "::", "10.1.2.3", "8.8.8.8", "example.com", "localhost.example.com"]
-)
-def test_strangers_are_not_served_without_keys(
-    monkeypatch: pytest.MonkeyPatch, no_service: list[Settings], host: str
-) -> None:
-    monkeypatch.setenv("REPARTEE_HOST", host)
-    assert entry.main([]) == WRONG
-    monkeypatch.setenv("REPARTEE_ALLOW_OPEN", "true")
-    assert entry.main([]) == 0
-    monkeypatch.delenv("REPARTEE_ALLOW_OPEN")
-    monkeypatch.setenv("REPARTEE_API_KEYS_FILE", "keys.json")
-    assert entry.main([]) == 0
-    assert len(no_service) == 2
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_needs_no_keys(
-    monkeypatch: pytest.MonkeyPatch, no_service: list[Settings], host: str
-) -> None:
-    monkeypatch.setenv("REPARTEE_HOST", host)
-    assert entry.main([]) == 0
-    assert len(no_service) == 1
-
-
-def test_the_model_is_found_and_keeps_the_name_it_was_asked_for_by(
-    monkeypatch: pytest.MonkeyPatch, no_service: list[Settings], tmp_path: Path
-) -> None:
-    make_model(tmp_path / "3f2a")
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path / "3f2a"))
-    monkeypatch.setenv("REPARTEE_MODEL", "maker/small-1b")
-    assert entry.main([]) == 0
-    (settings,) = no_service
-    assert (settings.model, settings.served_name) == (str(tmp_path / "3f2a"), "small-1b")
-
-
-@pytest.mark.parametrize(
-    ("host", "keys", "words"),
-    [
-        ("127.0.0.1", None, ["http://127.0.0.1:8123/docs", "small", "none: anyone", "128 tokens"]),
-        ("::1", Path("keys.json"), ["http://[::1]:8123/metrics", "required"]),
-    ],
-)
-def test_the_banner_says_what_is_served_and_where(
-    capsys: pytest.CaptureFixture[str], host: str, keys: Path | None, words: list[str]
-) -> None:
-    show_banner(Settings(model="/models/small", host=host, api_keys_file=keys), READY, 8123)
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert all(word in printed.err for word in words)
-
-
-def test_the_banner_says_why_it_runs_like_this(capsys: pytest.CaptureFixture[str]) -> None:
-    ready = msgspec.structs.replace(READY, reasons=["none weights: small", "torch kernels: another family"])
-    show_banner(Settings(model="m"), ready, 8123)
-    assert "why       none weights: small; torch kernels: another family" in capsys.readouterr().err
-
-
-def test_the_banner_names_no_page_that_a_browser_may_not_open(capsys: pytest.CaptureFixture[str]) -> None:
-    show_banner(Settings(model="m", api_keys_file=Path("keys.json")), READY, 8123)
-    assert "/docs" not in capsys.readouterr().err
-
-
-def test_an_engine_that_is_back_brings_one_log_line_and_no_second_banner(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    terminal = Terminal(Settings(model="m"), 8123)
-    for _ in range(2):
-        terminal.progress(Progress("load", 1.0))
-        terminal.ready(READY)
-    printed = capsys.readouterr().err
-    assert printed.count("loaded the model") == printed.count("Repartee is ready") == 1
-    assert caplog.messages == ["engine ready again"]
-
-
-def test_progress_names_the_phase_and_its_seconds(capsys: pytest.CaptureFixture[str]) -> None:
-    show_progress(Progress("load", 1.234))
-    show_progress(Progress("something new", 0.5))
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split()[-2:] for line in lines] == [["1.23", "s"], ["0.50", "s"]]
-    assert "something new" in lines[1]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(("sig", "delay"), [(signal.SIGTERM, 0.3), (signal.SIGINT, 0.0)])
-async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: float) -> None:
-    settings = Settings(model="m", drain_delay_seconds=0.3, drain_seconds=7)
-    engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(object(), settings), engine, settings)
-    server.handle_exit(sig, None)
-    started = time.monotonic()
-    while not await server.on_tick(1):
-        await asyncio.sleep(0.01)
-    assert time.monotonic() - started >= delay
-    assert engine.state == "draining"
-    assert server.config.timeout_graceful_shutdown == 7  # what the drain left
-
-
-def test_the_second_signal_ends_at_once() -> None:
-    settings = Settings(model="m")
-    engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(object(), settings), engine, settings)
-    server.handle_exit(15, None)
-    assert (server.should_exit, server.force_exit) == (False, False)
-    server.handle_exit(15, None)
-    assert (server.should_exit, server.force_exit) == (True, True)
+def test_a_reader_that_has_seen_enough_gets_no_stack_trace() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "app", "config"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert run.stdout is not None and run.stderr is not None
+    run.stdout.close()
+    with run:
+        assert run.stderr.read() == b""

@@ -1,58 +1,24 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 
 from app.engine.messages import FinishReason, Ready, StepStats
-from app.metric_families import (
-    DECISION_SLO_SECONDS,
-    INTER_TOKEN_SLO_SECONDS,
-    LATENCY_BUCKETS,
-    REJECTIONS,
-    TASKS,
-    TOKEN_GAP_BUCKETS,
-    TTFT_SLO_SECONDS,
-)
-from app.metrics import Metrics
+from app.metric_families.requests import REJECTIONS, TASKS
+from app.metrics import InvalidMetricSettings, Metrics
 from app.observation import Observation
+from app.settings import Settings
+from tests.exposition import MODEL, chat, labels_of, metrics_with, samples, value
+from tests.metric_families.nvml import StandIn, install
+from tests.metric_families.test_series import exercise
 from tests.promtool import promtool
 from tests.scoring_engine import READY
 
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("toy")
-
-
-def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text = metrics.render(None)[0].decode()
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(metrics: Metrics, name: str, **labels: str) -> float:
-    """The sample of this name with these labels, and the model's where it has one; KeyError if there is none."""
-    found, key = samples(metrics), f"repartee_{name}"
-    with_model = key, frozenset(({"model": "toy"} | labels).items())
-    return found[with_model if with_model in found else (key, frozenset(labels.items()))]
-
-
-def chat(**fields: object) -> Observation:
-    known = {
-        "task": "chat",
-        "stream": True,
-        "queue": 0.01,
-        "prefill": 0.02,
-        "first_token": 0.03,
-        "decode": 0.5,
-        "token_gap": 0.05,
-        "total": 0.6,
-        "prompt_tokens": 10,
-        "cached_tokens": 4,
-        "generated_tokens": 11,
-    }
-    return Observation("req", **(known | fields))  # type: ignore[arg-type]
+    return Metrics(MODEL)
 
 
 def test_known_labels_start_at_zero(metrics: Metrics) -> None:
@@ -66,23 +32,6 @@ def test_known_labels_start_at_zero(metrics: Metrics) -> None:
             assert found["repartee_request_rejections_total", key] == 0
         key = frozenset({"model": "toy", "task": task, "slo": "availability"}.items())
         assert found["repartee_slo_events_total", key] == found["repartee_slo_good_total", key] == 0
-
-
-def test_series_stay_below_a_thousand_whatever_is_asked(metrics: Metrics) -> None:
-    metrics.ready(READY)
-    routes = [f"/route{number}" for number in range(16)] + ["unmatched"]
-    for number in range(1000):
-        for route in routes[: 1 + number % 17]:
-            metrics.http(route, f"METHOD{number}", 405)
-    for route in routes:
-        for method, status in (("GET", 200), ("POST", 405), ("GET", 401), ("GET", 503)):
-            metrics.http(route, method, status)
-    for task in TASKS:
-        for outcome in ("ok", "error", "cancelled", "timeout"):
-            metrics.observe_request(chat(task=task, outcome=outcome, stream=task != "decision"))
-    for phase in ("decode", "nobody knows this"):
-        metrics.loading(phase, 1.0)
-    assert len(samples(metrics)) < 1000
 
 
 def test_http_labels_are_bounded(metrics: Metrics) -> None:
@@ -100,6 +49,8 @@ def test_a_whole_answer_is_counted_once_everywhere(metrics: Metrics) -> None:
     assert value(metrics, "time_to_first_token_seconds_count", stream="true") == 1
     assert value(metrics, "time_per_output_token_seconds_sum") == pytest.approx(0.05)
     assert value(metrics, "stage_duration_seconds_sum", **of_task, stage="queue") == pytest.approx(0.01)
+    assert value(metrics, "stage_duration_seconds_sum", **of_task, stage="parse") == pytest.approx(0.001)
+    assert value(metrics, "stage_duration_seconds_sum", **of_task, stage="write") == pytest.approx(0.002)
     assert value(metrics, "stage_duration_seconds_count", **of_task, stage="tokenize") == 0
     assert value(metrics, "request_prompt_tokens_sum", **of_task) == 10
     assert value(metrics, "request_generated_tokens_sum", **of_task) == 11
@@ -205,13 +156,72 @@ def test_a_new_engine_replaces_the_old_info(metrics: Metrics) -> None:
     metrics.ready(READY)
     fields = {name: getattr(READY, name) for name in Ready.__struct_fields__} | {"num_blocks": 16}
     metrics.ready(Ready(**fields))
-    infos = [dict(labels) for name, labels in samples(metrics) if name == "repartee_cache_config_info"]
-    assert [info["num_blocks"] for info in infos] == ["16"]
+    assert [info["num_blocks"] for info in labels_of(metrics, "cache_config_info")] == ["16"]
+    assert len(labels_of(metrics, "build_info")) == 1
 
 
-def test_thresholds_are_bucket_bounds() -> None:
-    assert {TTFT_SLO_SECONDS, DECISION_SLO_SECONDS} <= set(LATENCY_BUCKETS)
-    assert INTER_TOKEN_SLO_SECONDS in TOKEN_GAP_BUCKETS
+@pytest.mark.parametrize(("set_to", "shown"), [("", "unknown"), ("3f2a", "3f2a")])
+def test_the_revision_is_told_where_it_is_known(set_to: str, shown: str) -> None:
+    metrics = metrics_with(revision=set_to)
+    metrics.ready(READY)
+    assert [info["revision"] for info in labels_of(metrics, "build_info")] == [shown]
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_exemplars_lead_from_a_bucket_to_a_trace(metrics: Metrics) -> None:
+    metrics.observe_request(chat(trace_id=TRACE))
+    text, _ = metrics.render("application/openmetrics-text; version=1.0.0")
+    marked = {
+        (sample.name, sample.labels["le"], sample.exemplar.value)
+        for family in open_metrics(text.decode())
+        for sample in family.samples
+        if sample.exemplar and sample.exemplar.labels == {"trace_id": TRACE}
+    }
+    assert marked == {
+        ("repartee_time_to_first_token_seconds_bucket", "0.04", 0.03),
+        ("repartee_request_duration_seconds_bucket", "1.0", 0.6),
+    }
+    assert TRACE not in metrics.render(None)[0].decode()
+
+
+def test_a_request_without_a_trace_has_no_exemplar(metrics: Metrics) -> None:
+    metrics.observe_request(chat())
+    text, _ = metrics.render("application/openmetrics-text; version=1.0.0")
+    families = list(open_metrics(text.decode()))
+    assert not [sample for family in families for sample in family.samples if sample.exemplar]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"slo_file": "/nowhere.toml"}, ["REPARTEE_SLO_FILE", "/nowhere.toml cannot be read"]),
+        ({"metrics_buckets": {"speed": (1.0,)}}, ["REPARTEE_METRICS_BUCKETS", "speed is no histogram"]),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(settings: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(InvalidMetricSettings) as caught:
+        Metrics.of(Settings(**settings))
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_the_settings_reach_the_families(tmp_path: Path) -> None:
+    table = tmp_path / "slos.toml"
+    table.write_text('[[slo]]\nname = "ttft"\ntasks = ["chat"]\nobjective = 0.9\nthreshold_seconds = 0.25\n')
+    buckets = {"repartee_time_to_first_token_seconds": (0.25, 5.0)}
+    settings = Settings(
+        model_name=MODEL, slo_file=table, metrics_buckets=buckets, metrics_vllm_aliases=True, max_waiting=7
+    )
+    metrics = Metrics.of(settings)
+    metrics.observe_request(chat(first_token=0.3))
+    assert value(metrics, "slo_events_total", task="chat", slo="ttft") == 1
+    assert value(metrics, "slo_good_total", task="chat", slo="ttft") == 0
+    assert [labels["slo"] for labels in labels_of(metrics, "slo_events_total")] == ["ttft"]
+    bounds = {labels["le"] for labels in labels_of(metrics, "time_to_first_token_seconds_bucket")}
+    assert bounds == {"0.25", "5.0", "+Inf"}
+    assert value(metrics, "queue_limit_requests") == 7
+    assert "vllm:num_requests_running" in {name for name, _ in samples(metrics)}
 
 
 def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
@@ -221,9 +231,28 @@ def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
     assert metrics.render(None)[1].startswith("text/plain")
 
 
+def test_other_threads_may_run_between_two_families(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("app.metrics.time.sleep", pauses.append)
+    families = len(list(metrics.registry.collect()))
+    for accept in (None, "application/openmetrics-text; version=1.0.0"):
+        pauses.clear()
+        metrics.render(accept)
+        assert len(pauses) == families and min(pauses) > 0  # a pause of 0 would let nobody in for sure
+
+
 def test_promtool_has_no_complaint(metrics: Metrics) -> None:
     metrics.ready(READY)
     metrics.http("/livez", "GET", 200)
+    assert promtool(metrics.render(None)[0]) == (0, "")
+
+
+def test_promtool_has_no_complaint_when_everything_has_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StandIn(2), monkeypatch)
+    metrics = Metrics(MODEL)
+    exercise(metrics)
     assert promtool(metrics.render(None)[0]) == (0, "")
 
 

@@ -43,7 +43,8 @@ def test_a_hub_id_is_fetched_without_pickles_and_code(
     make_model(tmp_path)
     asked: list[tuple[str, list[str]]] = []
 
-    def download(name: str, *, allow_patterns: list[str]) -> str:
+    def download(name: str, *, allow_patterns: list[str], local_files_only: bool) -> str:
+        assert not local_files_only
         asked.append((name, allow_patterns))
         return str(tmp_path)
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from app.metrics import Metrics
 from app.settings import EMBEDDED_MODEL, PREFIX, Settings
 from docs.settings_table import settings_table, with_table
 
@@ -315,51 +314,6 @@ def test_prometheus_scrapes_the_service_of_the_compose_file() -> None:
     targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
     assert [target.split(":")[0] for target in targets] == ["repartee"]
     assert targets[0].endswith(COMPOSE["services"]["repartee"]["ports"][0].rsplit(":", 1)[-1])
-
-
-DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy/grafana/dashboards/repartee.json").read_text())
-
-
-def expressions() -> list[str]:
-    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-
-
-def exported() -> dict[str, set[str]]:
-    """The sample names of the service with their labels."""
-    found: dict[str, set[str]] = {}
-    for family in Metrics("m").registry.collect():
-        for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
-    return found
-
-
-def test_every_panel_asks_for_metrics_and_labels_that_the_service_has() -> None:
-    known = exported()
-    for expression in expressions():
-        used = re.findall(r"repartee_\w+", expression)
-        assert used, expression
-        assert set(used) <= set(known), expression
-        labels = {label.strip() for by in re.findall(r"by \((.*?)\)", expression) for label in by.split(",")}
-        labels |= set(re.findall(r"(\w+)=~?\"", expression))
-        assert labels <= set.union(*(known[name] for name in used)), expression
-
-
-def test_panels_have_unique_ids_and_do_not_overlap() -> None:
-    panels = DASHBOARD["panels"]
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    cells: list[tuple[int, int]] = []
-    for panel in panels:
-        at = panel["gridPos"]
-        cells += [
-            (x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])
-        ]
-    assert len(set(cells)) == len(cells)
-
-
-def test_the_datasource_of_every_panel_is_provisioned() -> None:
-    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
-    uids = {entry["uid"] for entry in source["datasources"]}
-    assert {panel["datasource"]["uid"] for panel in DASHBOARD["panels"]} <= uids
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/structure.md", "docs/log.md"])

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.engine.config import EngineConfig
-from app.settings import PREFIX, Settings, UnknownSetting, load_settings
+from app.settings import PREFIX, Settings, UnknownSetting, explain, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,17 @@ def test_a_variable_like_no_other_is_refused_without_a_guess(monkeypatch: pytest
         ("DRAIN_SECONDS", "-1"),
         ("SEED", "-1"),
         ("MODEL", ""),
+        ("METRICS_BUCKETS", "{"),
+        ("STATUS_LOG_SECONDS", "-1"),
+        ("TRACES_SAMPLE_RATIO", "1.5"),
+        ("TRACES_SAMPLE_RATIO", "-0.1"),
+        ("TRACES_ENDPOINT", "collector:4318"),
+        ("TRACES_ENDPOINT", "grpc://collector:4317"),
+        ("TRACES_ENDPOINT", "http://"),
+        ("TRACES_ENDPOINT", "http://collector:many"),
+        ("TRACES_ENDPOINT", "http://[::1"),
+        ("TRACES_ENDPOINT", "https://user:secret@collector/v1/traces"),
+        ("TRACES_ENDPOINT", "https://collector/v1/traces?key=secret"),
     ],
 )
 def test_a_value_out_of_bounds_names_its_setting(
@@ -75,6 +86,33 @@ def test_origins_are_separated_by_commas(
 ) -> None:
     monkeypatch.setenv("REPARTEE_CORS_ORIGINS", value)
     assert load_settings().cors_origins == origins
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("", ""),
+        ("http://127.0.0.1:4318", "http://127.0.0.1:4318/v1/traces"),
+        ("http://127.0.0.1:4318/", "http://127.0.0.1:4318/v1/traces"),
+        ("https://traces.example/otlp/v1/traces", "https://traces.example/otlp/v1/traces"),
+    ],
+)
+def test_a_collector_without_a_path_gets_the_usual_one(
+    monkeypatch: pytest.MonkeyPatch, value: str, url: str
+) -> None:
+    monkeypatch.setenv("REPARTEE_TRACES_ENDPOINT", value)
+    assert load_settings().traces_endpoint == url
+
+
+@pytest.mark.parametrize(("name", "value"), [("PROT", "1"), ("PORT", "many"), ("TRACES_ENDPOINT", "tcp://x")])
+def test_what_is_wrong_is_explained_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(ValueError) as refusal:
+        load_settings()
+    line = explain(refusal.value)
+    assert line.startswith(PREFIX + name) and "\n" not in line and "Value error" not in line
 
 
 def test_the_engine_gets_its_slice() -> None:

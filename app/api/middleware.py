@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+import time
 import traceback
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -26,9 +27,11 @@ TASK_OF_PATH: dict[str, Task] = {
     "/v1/systemone": "decision",
     "/v1/classify": "decision",
 }
-FIXED_PATHS = frozenset(
-    {*PROBES, *TASK_OF_PATH, "/tokenize", "/detokenize", "/v1/models", "/version", "/docs", "/openapi.json"}
-)
+METHODS_OF_PATH: dict[str, frozenset[str]] = {
+    **dict.fromkeys((*TASK_OF_PATH, "/tokenize", "/detokenize"), frozenset({"POST"})),
+    **dict.fromkeys(("/metrics", "/v1/models", "/version", "/docs", "/openapi.json"), frozenset({"GET"})),
+    **dict.fromkeys(PROBES - {"/metrics"}, frozenset({"GET", "HEAD"})),
+}
 """Every route without a variable part: these paths are safe as labels though the router never saw the request."""
 CLIENT_CLOSED_REQUEST = 499
 
@@ -82,8 +85,10 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Preflights and wrong methods ask for no inference, whatever their path.
         task = TASK_OF_PATH.get(scope["path"]) if scope["method"] == "POST" else None
-        self.observation = Observation("req_" + secrets.token_hex(16), task=task)
-        scope.setdefault("state", {})["observation"] = self.observation
+        state = scope.setdefault("state", {})
+        identifier = "req_" + secrets.token_hex(16)
+        self.observation = Observation(identifier, task=task, trace_id=state.get("trace_id"))
+        state["observation"] = self.observation
         client_id = Headers(scope=scope).get("x-request-id", "")
         self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
         self.status = 500
@@ -102,11 +107,15 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
             self._stamp(MutableHeaders(scope=message))
+        began = time.perf_counter()
         try:
             await self._send(message)
         except OSError:
             self.gone = True
             raise
+        finally:
+            observation = self.observation
+            observation.write = (observation.write or 0.0) + time.perf_counter() - began
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True
 
@@ -147,10 +156,16 @@ class _Exchange:
 
 
 def route_of(scope: Scope) -> str:
-    """The route's template; of a request that was refused before the router ran, its path where it is fixed."""
+    """The route's template; of a request that was refused before the router ran, its path where it is fixed.
+
+    Without a route that takes the method it is `unmatched`: strangers must not multiply series by trying methods.
+    """
     if (route := scope.get("route")) is not None:
-        return str(route.path)
-    return scope["path"] if scope["path"] in FIXED_PATHS else "unmatched"
+        path, methods = str(route.path), route.methods or frozenset()
+    else:
+        path = scope["path"]
+        methods = METHODS_OF_PATH.get(path, frozenset())
+    return path if scope["method"] in methods else "unmatched"
 
 
 async def send_error(
@@ -197,6 +212,7 @@ def access_fields(route: str, method: str, exchange: _Exchange) -> dict[str, obj
     observation = exchange.observation
     fields: dict[str, object] = {
         "client_request_id": exchange.client_id,
+        "trace_id": observation.trace_id,
         "route": route,
         "method": method if method.isalpha() and len(method) <= 16 else "other",
         "status": exchange.status,

@@ -10,10 +10,11 @@ import sys
 import time
 
 from app.engine.channel import BlockingChannel
+from app.engine.log_lines import write_records
 from app.engine.loop import run_engine
 from app.engine.messages import Configure, Failed, Progress
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("app.engine")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -68,4 +69,5 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    write_records()
     sys.exit(main())

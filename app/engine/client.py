@@ -305,6 +305,7 @@ class AsyncEngine:
             OSError: the system gives no process or no socket.
         """
         self._process = await EngineProcess.start(self._config, self._on_message, self._answers)
+        self._observer.engine_process(self._process.id)
         await self._process.closed()
         was_ready = self._state is EngineState.READY
         if was_ready:  # readiness and streams must not wait until the process is gone for good
@@ -315,6 +316,7 @@ class AsyncEngine:
 
     async def _end_process(self) -> None:
         process, self._process = self._process, None
+        self._observer.engine_process(None)
         if process is not None:
             await process.end()
 

@@ -161,6 +161,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
         kv_blocks_used: blocks held by sequences (cached free blocks do not count).
         preemptions: sequences preempted in this step.
         drafted: tokens in the batch that were foretold; `accepted` those of them that became tokens of sequences.
+        torch_memory: bytes that torch's allocator gave, holds and has ever given, on a GPU and from time to time.
     """
 
     seconds: float = 0.0
@@ -175,6 +176,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
     preemptions: int = 0
     drafted: int = 0
     accepted: int = 0
+    torch_memory: tuple[int, int, int] | None = None
 
 
 class StepOutputs(msgspec.Struct, frozen=True, tag="step"):

@@ -8,10 +8,13 @@ from pathlib import Path
 
 from app.engine.channel import AsyncChannel, open_socketpair
 from app.engine.config import EngineConfig
+from app.engine.log_lines import LINE_BYTES, relay
 from app.engine.messages import Configure, FromEngine, ToEngine
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 5.0
+_LAST_WORDS_SECONDS = 1.0
+"""How long the log of a process that ended is read on: a process that it started may hold its standard error open."""
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that spin while they wait take the core from the one that they wait for, as soon as anybody else uses a core
 (docs/adr/0008). The operator's own variable comes first."""
@@ -26,6 +29,8 @@ class EngineProcess:
         self._process = process
         self._channel = channel
         self._closed = closed
+        assert process.stderr is not None
+        self._log = asyncio.create_task(relay(process.stderr), name="engine log")
 
     @classmethod
     async def start(
@@ -46,6 +51,8 @@ class EngineProcess:
                 pass_fds=[theirs.fileno()],
                 env=_WAITING | os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
                 stdin=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                limit=LINE_BYTES,
             )
         except BaseException:
             ours.close()
@@ -73,10 +80,10 @@ class EngineProcess:
     async def end(self) -> None:
         """Close the channel, which tells the process to stop, and make sure that it does."""
         self._channel.close()
-        if self._process.returncode is not None:
-            return
         try:
             await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
         except TimeoutError:
             self._process.kill()
             await self._process.wait()
+        await asyncio.wait([self._log], timeout=_LAST_WORDS_SECONDS)
+        self._log.cancel()

@@ -18,10 +18,10 @@ from app.errors import (
     InvalidRequest,
     SequenceFailed,
 )
-from app.observation import Observation
+from app.observation import Decision, Observation
 from app.services.chat_template import Message
 from app.services.decision_prompts import DecisionPrompts
-from app.services.label_scores import label_mass, softmax
+from app.services.label_scores import choice_confidence, label_mass, score_confidence, softmax
 from app.services.questions import Label, Question
 from app.services.tokenizer import Tokenizer
 from app.settings import Settings
@@ -120,6 +120,7 @@ class DecisionService:
             ContextLengthExceeded: a prompt does not fit, or not with its labels.
             Unavailable, DeadlineExceeded, EngineFailure: as the engine says; no query is left running.
         """
+        observation.parse = observation.elapsed()
         self._check(queries)
         started = time.perf_counter()
         encoded = await self._encode(queries)
@@ -149,6 +150,7 @@ class DecisionService:
             for stream in streams:
                 stream.close()
         observation.finish_reason = "stop"
+        observation.decisions = list(map(_decision, queries, judgements))
         return judgements
 
     def _check(self, queries: Sequence[Query]) -> None:
@@ -225,6 +227,14 @@ class DecisionService:
             prompt_tokens=len(item.prompt),
             cached_tokens=cached,
         )
+
+
+def _decision(query: Query, judgement: Judgement) -> Decision:
+    """What the metrics count of an answer; only a choice among the client's own labels has a position."""
+    question, probabilities = query.question, judgement.probabilities
+    confidence = score_confidence if question.type == "score" else choice_confidence
+    position = probabilities.index(max(probabilities)) + 1 if question.form == "choice" else None
+    return Decision(question.type, judgement.label_mass, confidence(probabilities), position)
 
 
 def turn_end(tokenizer: Tokenizer) -> int:

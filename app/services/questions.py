@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.errors import InvalidRequest
+from app.observation import DecisionType
 
 MAX_LABEL_CHARACTERS = 128
 
@@ -27,12 +28,14 @@ class Question:
         labels: the possible answers.
         instructions: what to decide, in the client's words; None takes the model's default task.
         subject: the label that a `multi_label` question is about.
+        type: what the client asked for, which decides how sure an answer is.
     """
 
     form: Literal["choice", "predicate", "multi_label"]
     labels: tuple[Label, ...]
     instructions: str | None = None
     subject: Label | None = None
+    type: DecisionType = "choice"
 
 
 def checked_labels(labels: Sequence[Label], param: str, *, least: int, most: int) -> tuple[Label, ...]:

@@ -13,6 +13,7 @@ from tokenizers.decoders import DecodeStream
 
 from app.errors import InvalidRequest
 from app.services.chat_template import ChatTemplate, Message
+from app.services.model_file import InvalidModelFile
 from app.services.token_bytes import bytes_of_token
 from app.services.tokenizer_files import (
     AddedToken,
@@ -70,14 +71,25 @@ class Tokenizer:
         self._longest = self._longest_token(normalizes=files.parts.normalizer is not None)
         self._ids_of_piece = lru_cache(maxsize=_PIECES_KEPT)(self._encode_piece)
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether messages can become a prompt."""
+        return self._template is not None
+
     @classmethod
     def from_directory(cls, path: Path | str) -> "Tokenizer":
         """Read a model directory.
 
         Raises:
             FileNotFoundError: there is no tokenizer.json.
+            InvalidModelFile: one of the files is not what it should be.
         """
-        return cls(read_tokenizer_files(Path(path)))
+        try:
+            return cls(read_tokenizer_files(Path(path)))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # the library raises nothing more special
+            raise InvalidModelFile(f"The tokenizer in {path} cannot be used: {error}") from error
 
     def encode(self, text: str) -> list[int]:
         """Ids of the client's text: no control id, no beginning-of-sequence id."""

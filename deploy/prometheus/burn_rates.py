@@ -38,6 +38,11 @@ BURNS = (
     Burn("ErrorBudgetBurnSlow", "ticket", 3, "1d", "2h"),
     Burn("ErrorBudgetBurnSlow", "ticket", 1, "3d", "6h"),
 )
+_JUDGED = {
+    "record": "repartee:slo_requests:increase1h",
+    "expr": f"{_BY} (increase(repartee_slo_events_total[1h]))",
+}
+"""What bad requests are a share of: dashboards sum both over 30 days, whatever the number of replicas."""
 _WINDOWS = ("5m", "30m", "1h", "2h")
 _LONG_WINDOWS = ("6h", "1d", "3d")
 _MISSED: dict[SloName, str] = {
@@ -52,7 +57,7 @@ def burn_rate_groups(slos: Sequence[Slo], runbook: str) -> list[dict[str, Any]]:
     """The groups of rules: ratios over short windows, over long ones, and alerts on both."""
     counted = {burn.long for burn in BURNS}
     return [
-        {"name": "repartee-slo-ratios", "rules": _recorded(_WINDOWS, counted)},
+        {"name": "repartee-slo-ratios", "rules": [*_recorded(_WINDOWS, counted), _JUDGED]},
         {
             "name": "repartee-slo-ratios-long",
             "interval": _LONG_INTERVAL,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from app.metric_families import SERVER_REJECTIONS
+from app.metric_families.requests import SERVER_REJECTIONS
 from app.slos import Slo
 from deploy.prometheus.alert import Alert
 from deploy.prometheus.burn_rates import MINIMUM_BAD_REQUESTS

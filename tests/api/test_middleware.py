@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.loop_lag import watch_loop_lag
-from app.api.middleware import FIXED_PATHS, RequestContextMiddleware, outcome_of, rejection_reason
+from app.api.middleware import METHODS_OF_PATH, RequestContextMiddleware, outcome_of, rejection_reason
 from app.keys import KeyEntry, KeyRing
 from tests.api.conftest import build_app
 from tests.api.edge import MODEL, RecordingMetrics, build, client
@@ -94,7 +94,7 @@ async def test_routes_are_counted_by_template(metrics: RecordingMetrics) -> None
         ("/things/{name}", "GET", 200),
         ("/things/{name}", "GET", 200),
         ("unmatched", "GET", 404),
-        ("/livez", "BREW", 405),
+        ("unmatched", "BREW", 405),
     ]
     assert metrics.observations == []
 
@@ -107,6 +107,31 @@ async def test_a_decision_is_observed_once_with_its_timings(metrics: RecordingMe
     assert observation.total is not None
     assert "prefill;dur=2.0" in answer.headers["server-timing"]
     assert answer.headers["openai-processing-ms"].isdecimal()
+
+
+async def test_the_stages_at_both_ends_are_measured_and_follow_each_other(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        await http.post("/v1/classify", json=CLASSIFY)
+    (observation,) = metrics.observations
+    assert observation.parse and observation.tokenize and observation.write and observation.total
+    assert observation.parse + observation.tokenize + observation.write < observation.total
+
+
+async def test_a_body_that_is_not_valid_was_never_parsed(metrics: RecordingMetrics) -> None:
+    async with client(build(ScoringEngine(), metrics)) as http:
+        await http.post("/v1/classify", json=CLASSIFY | {"labels": 5})
+    assert metrics.observations[0].parse is None
+
+
+async def test_waiting_for_a_slow_reader_is_the_write_stage(metrics: RecordingMetrics) -> None:
+    async def receive() -> Message:
+        return body(b"")
+
+    async def send(message: Message) -> None:
+        await asyncio.sleep(0.02)
+
+    await RequestContextMiddleware(Reader(), metrics=metrics)(http_scope(), receive, send)
+    assert (metrics.observations[0].write or 0) > 0.02
 
 
 async def test_refusals_before_the_router_are_counted_with_their_route(metrics: RecordingMetrics) -> None:
@@ -126,8 +151,12 @@ async def test_refusals_before_the_router_are_counted_with_their_route(metrics: 
 
 
 def test_the_fixed_paths_are_those_of_the_application() -> None:
-    documented = {path for path in build_app(FakeEngine()).openapi()["paths"] if "{" not in path}
-    assert documented | {"/health", "/docs", "/openapi.json"} == FIXED_PATHS
+    paths = build_app(FakeEngine()).openapi()["paths"]
+    documented = {path: {method.upper() for method in paths[path]} for path in paths if "{" not in path}
+    hidden = {"/health", "/docs", "/openapi.json"}
+    assert {path: methods - {"HEAD"} for path, methods in METHODS_OF_PATH.items()} == (
+        documented | {path: {"GET"} for path in hidden}
+    )
 
 
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "HEAD", "PUT"])

@@ -249,3 +249,14 @@ async def test_an_engine_that_hangs_is_not_shown_as_ready(monkeypatch: pytest.Mo
     observer = engine._observer
     await until(lambda: observer.named("set_ready")[-1] == (False,))
     watcher.cancel()
+
+
+async def test_the_observer_knows_the_engine_process_while_there_is_one() -> None:
+    observer = RecordingObserver()
+    engine = AsyncEngine(EngineConfig(model="/nowhere/at/all", device="cpu"), observer)
+    await engine.start()
+    await until(lambda: bool(observer.named("engine_process")))
+    ((pid,),) = observer.named("engine_process")
+    assert pid == engine.process_id
+    await engine.stop()
+    assert observer.named("engine_process")[-1] == (None,)

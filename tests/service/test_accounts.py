@@ -32,6 +32,36 @@ def test_histograms_count_the_requests_that_were_sent(service: Service) -> None:
     assert [b - a for a, b in zip(before, after, strict=True)] == [3, 3, 1, 1]
 
 
+def test_a_stop_string_is_a_stop_and_loses_no_stage(service: Service) -> None:
+    def counts() -> tuple[float, ...]:
+        return (
+            service.sample("repartee_finish_total", task="completion", reason="stop"),
+            service.sample("repartee_finish_total", task="completion", reason="cancelled"),
+            service.sample("repartee_finish_total", task="chat"),
+            *(
+                service.sample("repartee_stage_duration_seconds_count", task="completion", stage=stage)
+                for stage in ("parse", "tokenize", "queue", "prefill", "decode", "detokenize", "write")
+            ),
+        )
+
+    before = counts()
+    body = {"model": MODEL, "prompt": "I want", "max_tokens": 200, "ignore_eos": True, "stop": [" ", "e"]}
+    answer = httpx.post(f"{service.url}/v1/completions", json=body, timeout=60).json()
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] < 200
+    deadline = time.monotonic() + 20
+    while counts()[0] == before[0] and time.monotonic() < deadline:  # the engine says so a little later
+        time.sleep(0.01)
+    assert [b - a for a, b in zip(before, counts(), strict=True)] == [1, 0, 0, *[1] * 7]
+
+
+def test_the_engine_tells_its_memory_and_overhead(service: Service) -> None:
+    httpx.post(f"{service.url}/v1/chat/completions", json=CHAT | {"max_tokens": 5}, timeout=60)
+    assert service.sample("repartee_engine_process_resident_memory_bytes") > 10_000_000
+    assert service.sample("repartee_engine_process_cpu_seconds_total") > 0
+    assert 0 < service.sample("repartee_engine_overhead_seconds_total") < 60
+
+
 def test_server_timing_says_what_the_body_says(service: Service) -> None:
     answer = httpx.post(f"{service.url}/v1/chat/completions", json=CHAT | {"max_tokens": 5}, timeout=60)
     header = dict(part.strip().split(";dur=") for part in answer.headers["server-timing"].split(","))

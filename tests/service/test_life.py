@@ -140,10 +140,22 @@ def test_the_second_signal_does_not_wait_for_streams(own_service: Service) -> No
         ),
         ({"REPARTEE_ANSWERS_FILE": str(ROOT / "docs")}, "REPARTEE_ANSWERS_FILE: cannot read"),
         ({"REPARTEE_ANSWERS_FILE": sys.executable}, "is not UTF-8"),
+        ({"REPARTEE_TRACES_ENDPOINT": "collector:4318"}, "REPARTEE_TRACES_ENDPOINT: "),
+        ({"REPARTEE_TRACES_SAMPLE_RATIO": "2"}, "REPARTEE_TRACES_SAMPLE_RATIO: "),
+        (
+            {"REPARTEE_TRACES_ENDPOINT": "http://127.0.0.1:4318", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"},
+            "REPARTEE_TRACES_ENDPOINT is set, but traces cannot be made: ",
+        ),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
     assert words in _refusal(settings)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "\x00"])
+def test_a_broken_tokenizer_ends_the_start_with_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokenizer.json").write_text(content)
+    assert f"The tokenizer in {tmp_path} cannot be used" in _refusal({"REPARTEE_MODEL": str(tmp_path)})
 
 
 def test_a_port_in_use_ends_the_start_with_one_line() -> None:
@@ -162,6 +174,17 @@ def test_an_engine_that_cannot_start_says_why_once(tmp_path: Path) -> None:
     (line,) = [line for line in run.stderr.splitlines() if "engine: " in line]
     reason = json.loads(line)["message"].removeprefix("engine: ")
     assert run.stderr.count(json.dumps(reason)[1:-1]) == 1
+
+
+def test_where_logs_are_json_every_line_is_json_those_of_the_engine_too(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "models" / MODEL / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "num_attention_heads": 0}')
+    run = _run({"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0", "REPARTEE_LOG_FORMAT": "json"})
+    assert run.returncode == 3
+    lines = [json.loads(line) for line in run.stderr.splitlines()]
+    (from_engine,) = [line for line in lines if line["logger"] == "app.engine"]
+    assert from_engine["level"] == "error" and "Traceback" in from_engine["exception"]
+    assert next(line["message"] for line in lines if line["logger"] == "app.banner") == "starting"
 
 
 def _refusal(settings: dict[str, str]) -> str:

@@ -73,6 +73,7 @@ async def version(request: Request) -> dict[str, Any]:
     info = engine.info
     return {
         "version": __version__,
+        "revision": settings.revision or None,
         "python": platform.python_version(),
         "model": settings.served_name,
         "quantization": info.quantization if info else None,

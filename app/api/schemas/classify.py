@@ -53,8 +53,11 @@ class ClassifyRequest(StrictModel):
         least = 1 if self.multi_label else 2
         checked = checked_labels(labels, "labels", least=least, most=service.max_labels)
         if not self.multi_label:
-            return [Question("choice", checked, self.instructions)]
-        return [Question("multi_label", service.yes_no(), self.instructions, label) for label in checked]
+            return [Question("choice", checked, self.instructions, type="label")]
+        return [
+            Question("multi_label", service.yes_no(), self.instructions, label, type="label")
+            for label in checked
+        ]
 
     def result(self, index: int, judgements: Sequence[Judgement]) -> "ClassifyResult":
         """The answer about one text from the judgements of its questions."""

@@ -69,7 +69,7 @@ class PredicateQuestion(StrictModel):
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
-        return Question("predicate", service.yes_no(), self.instructions)
+        return Question("predicate", service.yes_no(), self.instructions, type="predicate")
 
     def answer(self, judgement: Judgement) -> PredicateAnswer:
         """The answer in the API's shape."""
@@ -139,7 +139,7 @@ class ScoreQuestion(StrictModel):
         """The question to the model."""
         labels = [Label(level.label, level.description) for level in self.levels]
         checked = checked_labels(labels, f"{param}.levels", least=2, most=service.max_labels)
-        return Question("choice", checked, self.instructions)
+        return Question("choice", checked, self.instructions, type="score")
 
     def answer(self, judgement: Judgement) -> ScoreAnswer:
         """The answer in the API's shape."""

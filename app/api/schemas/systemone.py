@@ -77,7 +77,7 @@ class ScoreQuery(StrictModel):
         """The question to the model."""
         labels = [Label(level) for level in self.criteria]
         checked = checked_labels(labels, f"{param}.criteria", least=2, most=service.max_labels)
-        return Question("choice", checked, self.instructions)
+        return Question("choice", checked, self.instructions, type="score")
 
     def answer(self, judgement: Judgement) -> ScoreResult:
         """The answer in the API's shape."""
@@ -100,9 +100,8 @@ class NoulQuery(StrictModel):
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
         criteria = self.criteria or {}
-        return Question(
-            "predicate", service.yes_no(criteria.get("true"), criteria.get("false")), self.instructions
-        )
+        labels = service.yes_no(criteria.get("true"), criteria.get("false"))
+        return Question("predicate", labels, self.instructions, type="predicate")
 
     def answer(self, judgement: Judgement) -> NoulResult:
         """The answer in the API's shape."""

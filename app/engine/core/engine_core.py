@@ -11,6 +11,7 @@ from app.engine.core.ahead import rounds_ahead
 from app.engine.core.answer_store import AnswerStore
 from app.engine.core.batch import Batch
 from app.engine.core.block_manager import BlockManager
+from app.engine.core.memory import MemoryWatch
 from app.engine.core.model_loader import LoadedModel
 from app.engine.core.model_runner import make_runner
 from app.engine.core.native_runner import NativeRunner
@@ -45,6 +46,7 @@ class EngineCore:
         self._sampler = Sampler(loaded.eos_token_ids, config.seed)
         self.num_blocks = self._runner.num_blocks
         self._eos = sorted(loaded.eos_token_ids)
+        self._memory = MemoryWatch(loaded.device)
         self._arrivals = arrivals
         self._cost = StepCost()
         self._rounds = 0
@@ -157,6 +159,7 @@ class EngineCore:
             preemptions=scheduler.preemptions,
             drafted=scheduler.drafted,
             accepted=scheduler.accepted,
+            torch_memory=self._memory.look(),
         )
 
 

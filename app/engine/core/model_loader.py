@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -19,11 +20,21 @@ from app.engine.native.linear import linear_kernel, use_bf16_linears
 from app.engine.native.llama_family import UnfitModel, unfit_for_native
 from app.errors import ReparteeError
 
+UNUSABLE = (
+    *(OSError, ValueError, RuntimeError, KeyError, ImportError),
+    *(SafetensorError, StrictDataclassError),
+)
+"""What transformers and safetensors raise for a model that they cannot load."""
 _NATIVE_WEIGHTS = {"none": WeightFormat.BF16, "int8": WeightFormat.INT8, "int4": WeightFormat.INT4}
 
 
 class ModelLoadError(ReparteeError):
     """The model cannot be loaded; the message is for the operator."""
+
+    @classmethod
+    def of(cls, model: str, error: Exception) -> "ModelLoadError":
+        """What a library says of a model, on one line."""
+        return cls(f"Cannot load the model {model}: {' '.join(str(error).split())}")
 
 
 @dataclass(frozen=True)
@@ -54,11 +65,56 @@ class LoadedModel:
     memory_bytes: int
 
 
-def load_model(config: EngineConfig) -> LoadedModel:
-    """Load the model that `config` names.
+@dataclass(frozen=True)
+class LoadPlan:
+    """How a model will be loaded: decided by its configuration and its files' headers, before any weight is read.
+
+    Attributes:
+        dtype, quantization, max_model_len: as in `LoadedModel`.
+        reason: why this weight format.
+        parameters: by the headers of a local checkpoint; 0 where it is not local.
+        unfit: why the native decoder will not run it; None where, by its configuration, it can.
+    """
+
+    hf_config: Any
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    reason: str
+    parameters: int
+    max_model_len: int
+    unfit: str | None
+
+    @property
+    def text_config(self) -> Any:
+        """The part of the configuration that describes the language model."""
+        return self.hf_config.get_text_config(decoder=True)
+
+    def native_weights(self) -> tuple[WeightFormat | None, str | None]:
+        """The format in which the native decoder takes the weights, or None and why it does not."""
+        weights = _NATIVE_WEIGHTS.get(self.quantization)
+        if weights is None:
+            return None, "the native decoder does not know bitsandbytes' formats"
+        if weights is WeightFormat.BF16 and self.dtype is not torch.bfloat16:
+            return None, "the native decoder does not compute in float32 or float16"
+        return (weights, None) if self.unfit is None else (None, self.unfit)
+
+    def wants_native_linears(self) -> bool:
+        """Whether, outside of the native decoder, products alone are better done in native code."""
+        return (
+            self.device.type == "cpu"
+            and self.quantization == "none"
+            and self.dtype is torch.bfloat16
+            and not _multiplies_bf16()
+            and linear_kernel() is not None
+        )
+
+
+def plan_load(config: EngineConfig) -> LoadPlan:
+    """Decide how to load the model that `config` names.
 
     Raises:
-        ModelLoadError: no such model, a broken or unsafe checkpoint, or a device that is not there.
+        ModelLoadError: no such model, a broken configuration, or a device that is not there.
     """
     device = choose_device(config.device)
     try:
@@ -70,58 +126,68 @@ def load_model(config: EngineConfig) -> LoadedModel:
         quantization, reason = choose_quantization(
             config.quantization, device, parameters * stored.itemsize, free_memory(device), unfit
         )
+        max_model_len = _max_model_len(config.max_model_len, text_config)
+    except UNUSABLE as error:
+        raise ModelLoadError.of(config.model, error) from error
+    return LoadPlan(hf_config, device, stored, quantization, reason, parameters, max_model_len, unfit)
+
+
+def load_model(config: EngineConfig) -> LoadedModel:
+    """Load the model that `config` names.
+
+    Raises:
+        ModelLoadError: no such model, a broken or unsafe checkpoint, or a device that is not there.
+    """
+    plan = plan_load(config)
+    try:
         model, found = AutoModelForCausalLM.from_pretrained(
             config.model,
-            config=hf_config,
-            dtype=stored,
-            device_map={"": device},
+            config=plan.hf_config,
+            dtype=plan.dtype,
+            device_map={"": plan.device},
             attn_implementation=ATTENTION,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
-            **quantization_arguments(quantization, stored),
+            **quantization_arguments(plan.quantization, plan.dtype),
         )
         if found["missing_keys"]:
             # transformers would serve random numbers in their place.
             raise ValueError(f"the checkpoint lacks {', '.join(sorted(found['missing_keys'])[:3])}")
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelLoadError(f"Cannot load the model {config.model}: {error}") from error
+    except UNUSABLE as error:
+        raise ModelLoadError.of(config.model, error) from error
     model.eval().requires_grad_(False)
-    if quantization.startswith("bnb"):
+    if plan.quantization.startswith("bnb"):
         avoid_unfit_kernels(model)
         leave_checkpoint(model)
     loaded = LoadedModel(
         model=model,
-        device=device,
-        dtype=stored,
-        cache_dtype=stored,
-        quantization=quantization,
-        kernels="bitsandbytes" if quantization.startswith("bnb") else "torch",
-        reasons=[f"{quantization} weights: {reason}"],
-        kv_shapes=_kv_shapes(model),
-        max_model_len=_max_model_len(config.max_model_len, text_config),
-        vocab_size=text_config.vocab_size,
+        device=plan.device,
+        dtype=plan.dtype,
+        cache_dtype=plan.dtype,
+        quantization=plan.quantization,
+        kernels="bitsandbytes" if plan.quantization.startswith("bnb") else "torch",
+        reasons=[f"{plan.quantization} weights: {plan.reason}"],
+        kv_shapes=kv_shapes(model),
+        max_model_len=plan.max_model_len,
+        vocab_size=plan.text_config.vocab_size,
         eos_token_ids=_eos_token_ids(config.model, model),
-        parameters=parameters or sum(parameter.numel() for parameter in model.parameters()),
+        parameters=plan.parameters or sum(parameter.numel() for parameter in model.parameters()),
         memory_bytes=model.get_memory_footprint(),
     )
-    return _with_native_kernels(loaded, unfit) if device.type == "cpu" else loaded
+    return _with_native_kernels(loaded, plan) if plan.device.type == "cpu" else loaded
 
 
-def _with_native_kernels(loaded: LoadedModel, unfit: str | None) -> LoadedModel:
+def _with_native_kernels(loaded: LoadedModel, plan: LoadPlan) -> LoadedModel:
     """The same model in the native decoder, or with native linear layers, where that is possible and of use."""
-    weights = _NATIVE_WEIGHTS.get(loaded.quantization)
-    if weights is None:
-        return _because(loaded, "the native decoder does not know bitsandbytes' formats")
-    if weights is WeightFormat.BF16 and loaded.dtype is not torch.bfloat16:
-        return _because(loaded, "the native decoder does not compute in float32 or float16")
-    if unfit is None:
+    weights, reason = plan.native_weights()
+    if weights is not None:
         try:
             decoder = NativeDecoder(loaded.model, weights)
         except UnfitModel as error:
             if weights is not WeightFormat.BF16:
                 raise ModelLoadError(f"{error}. Set REPARTEE_QUANTIZATION=none.") from error
-            unfit = str(error)
+            reason = str(error)
         else:
             loaded = replace(loaded, model=decoder, kernels="native", memory_bytes=decoder.memory_bytes)
             return _because(
@@ -129,10 +195,10 @@ def _with_native_kernels(loaded: LoadedModel, unfit: str | None) -> LoadedModel:
                 f"the native decoder knows this family, for {decoder.instruction_set}",
             )
     kernel = linear_kernel()
-    if loaded.dtype is torch.bfloat16 and not _multiplies_bf16() and kernel is not None:
+    if plan.wants_native_linears() and kernel is not None:
         use_bf16_linears(loaded.model, kernel)
         loaded = replace(loaded, cache_dtype=torch.float32, kernels="native-linear")
-    return _because(loaded, unfit)
+    return _because(loaded, reason or "")
 
 
 def _because(loaded: LoadedModel, reason: str) -> LoadedModel:
@@ -189,7 +255,7 @@ def _count_parameters(model: str) -> int:
     return count
 
 
-def _kv_shapes(model: Any) -> list[tuple[int, int]]:
+def kv_shapes(model: Any) -> list[tuple[int, int]]:
     """(kv_heads, head_dim) of each attention layer, read from the layers themselves: they may differ."""
     config = model.config.get_text_config(decoder=True)
     shapes: dict[int, tuple[int, int]] = {}

@@ -43,19 +43,42 @@ def make_runner(loaded: LoadedModel, config: EngineConfig) -> ModelRunner:
 
 
 def _num_blocks(loaded: LoadedModel, config: EngineConfig) -> int:
-    """Blocks of the cache: as set, or what the memory share gives, but no more than could ever be used."""
-    per_token = bytes_per_token(loaded.kv_shapes, loaded.cache_dtype)
-    if isinstance(loaded.model, NativeDecoder):
-        per_token = per_token * padded_block(config.block_size) // config.block_size
+    per_token = cache_bytes_per_token(
+        loaded.kv_shapes,
+        loaded.cache_dtype,
+        config.block_size,
+        native=isinstance(loaded.model, NativeDecoder),
+    )
+    return affordable_blocks(per_token, loaded.max_model_len, free_memory(loaded.device), config)
+
+
+def cache_bytes_per_token(
+    kv_shapes: list[tuple[int, int]], dtype: torch.dtype, block_size: int, *, native: bool
+) -> int:
+    """Bytes of the KV cache for one token, with what the native decoder's blocks are padded to."""
+    per_token = bytes_per_token(kv_shapes, dtype)
+    return per_token * padded_block(block_size) // block_size if native else per_token
+
+
+def affordable_blocks(per_token: int, max_model_len: int, free_bytes: int, config: EngineConfig) -> int:
+    """Blocks of the cache: as set, or what the memory share gives, but no more than could ever be used.
+
+    Args:
+        per_token: bytes.
+        free_bytes: memory that is free once the weights are loaded.
+
+    Raises:
+        OutOfMemory: they would hold less than one sequence; the message says what to change.
+    """
     tokens = config.kv_cache_tokens
     if not tokens:
-        affordable = int(free_memory(loaded.device) * config.kv_cache_memory_ratio) // per_token
-        tokens = min(affordable, config.max_running * loaded.max_model_len)
+        affordable = int(free_bytes * config.kv_cache_memory_ratio) // per_token
+        tokens = min(affordable, config.max_running * max_model_len)
     blocks = -(-tokens // config.block_size)
-    if blocks * config.block_size < loaded.max_model_len:
+    if blocks * config.block_size < max_model_len:
         raise OutOfMemory(
             f"The KV cache would hold {tokens} tokens ({per_token} bytes each), fewer than one sequence of "
-            f"{loaded.max_model_len}. Lower REPARTEE_MAX_MODEL_LEN, or raise REPARTEE_KV_CACHE_MEMORY_RATIO "
+            f"{max_model_len}. Lower REPARTEE_MAX_MODEL_LEN, or raise REPARTEE_KV_CACHE_MEMORY_RATIO "
             "or REPARTEE_KV_CACHE_TOKENS."
         )
     return blocks

@@ -127,6 +127,48 @@ def padded_block(block_size: int) -> int:
     return -(-block_size // LANES) * LANES
 
 
+def _shape(model: Any, weights: WeightFormat, tied: bool) -> _Shape:
+    """A model's shape, still without what its rotary embedding and its windows are."""
+    config = model.config
+    return _Shape(
+        layers=len(model.model.layers),
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=head_dim(config),
+        intermediate=config.intermediate_size,
+        vocabulary=model.lm_head.out_features,
+        tied=tied,
+        format=weights,
+        norm_epsilon=config.rms_norm_eps,
+    )
+
+
+def packed_bytes(model: Any, weights: WeightFormat) -> int:
+    """Bytes that the weights of a model would take, which may be one without any: on PyTorch's device `meta`.
+
+    A decoder is made and let go again: its memory is only reserved, for nothing is written to it.
+
+    Raises:
+        UnfitModel: its modules are not what its configuration says.
+        MemoryError: more than the system would ever give.
+        OSError: there is no native library.
+    """
+    library = native_library()
+    if library is None:
+        raise OSError("no native library")
+    check_modules(model)
+    shape = _shape(model, weights, tied=model.lm_head.weight is model.model.embed_tokens.weight)
+    nothing = numpy.zeros(max(shape.head_dim, shape.layers), dtype=numpy.int64)
+    shape.inverse_frequencies = shape.windows = nothing.ctypes.data
+    handle = ctypes.c_void_p()
+    _check(library.repartee_decoder_new(ctypes.byref(shape), 1, ctypes.byref(handle)))
+    try:
+        return int(library.repartee_decoder_bytes(handle))
+    finally:
+        library.repartee_decoder_free(handle)
+
+
 class NativeDecoder:
     """A model's weights, packed for the processor, its KV cache, and the step over a batch of rows.
 
@@ -152,27 +194,15 @@ class NativeDecoder:
             raise OSError("no native library")
         self._library = library
         self.instruction_set = instruction_set_of(library)
-        config = model.config
         rope = model.model.rotary_emb
         frequencies = rope.inv_freq.float().contiguous()
         windows = numpy.array([window(layer.self_attn) for layer in model.model.layers], dtype=numpy.int64)
         tied = model.lm_head.weight.data_ptr() == model.model.embed_tokens.weight.data_ptr()
         self.vocab_size: int = model.lm_head.out_features
-        shape = _Shape(
-            layers=len(model.model.layers),
-            hidden=config.hidden_size,
-            heads=config.num_attention_heads,
-            kv_heads=config.num_key_value_heads,
-            head_dim=head_dim(config),
-            intermediate=config.intermediate_size,
-            vocabulary=self.vocab_size,
-            tied=tied,
-            format=weights,
-            norm_epsilon=config.rms_norm_eps,
-            rope_scale=rope.attention_scaling,
-            inverse_frequencies=frequencies.data_ptr(),
-            windows=windows.ctypes.data,
-        )
+        shape = _shape(model, weights, tied)
+        shape.rope_scale = rope.attention_scaling
+        shape.inverse_frequencies = frequencies.data_ptr()
+        shape.windows = windows.ctypes.data
         check_modules(model)
         handle = ctypes.c_void_p()
         self.threads = torch.get_num_threads()

@@ -56,12 +56,16 @@ def supported_sets() -> list[str]:
     ]
 
 
+class NoCompiler(OSError):
+    """There is none, or not the one that was asked for."""
+
+
 @cache
 def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
     """The library for an instruction set, by default for the best one that can be built; None where there is none.
 
-    A set that the processor cannot run has none. One that cannot be built (no compiler, or one that is older than the
-    processor) leaves a log line.
+    A set that the processor cannot run has none. One that cannot be built (its compiler is older than the processor, or
+    fails) leaves a log line, and so does the lack of a compiler.
     """
     for name in supported_sets():
         if instruction_set not in (None, name):
@@ -72,7 +76,12 @@ def native_library(instruction_set: str | None = None) -> ctypes.CDLL | None:
                 _build(path, name)
             _share_openmp()
             return _declared(ctypes.CDLL(str(path)))
-        except (OSError, subprocess.CalledProcessError) as error:
+        except NoCompiler as error:
+            logger.warning("no native library: %s", error)
+            return None
+        except subprocess.CalledProcessError as error:
+            logger.warning("no native library for %s: %s failed; what it said is above", name, error.cmd[0])
+        except OSError as error:
             logger.warning("no native library for %s: %s", name, error)
     return None
 
@@ -125,10 +134,24 @@ def _flags(name: str) -> list[str]:
     return [*_FLAGS, *(f"-m{extension}" for extension in INSTRUCTION_SETS[name])]
 
 
+def compiler() -> list[str]:
+    """The command of the C++ compiler: what `CXX` says, else the system's.
+
+    Raises:
+        NoCompiler: it is not there; the message says what to do.
+    """
+    if wanted := shlex.split(os.environ.get("CXX", "")):
+        if shutil.which(wanted[0]) is None:
+            raise NoCompiler(f"CXX names {wanted[0]}, which is no program here: install it, or unset CXX")
+        return wanted
+    found = shutil.which("c++") or shutil.which("g++")
+    if found is None:
+        raise NoCompiler("no C++ compiler was found: install g++, or name one in CXX")
+    return [found]
+
+
 def _build(path: Path, name: str) -> None:
-    compiler = shlex.split(os.environ.get("CXX", "")) or [shutil.which("c++") or shutil.which("g++") or ""]
-    if not compiler[0]:
-        raise OSError("no C++ compiler was found")
+    compile_ = compiler()
     path.parent.mkdir(
         parents=True, exist_ok=True
     )  # others may read it: an image is built by one user and run by another
@@ -136,10 +159,10 @@ def _build(path: Path, name: str) -> None:
         objects = []
         for source in sorted(_SOURCES.glob("*.cpp")):
             objects.append(str(Path(directory) / f"{source.stem}.o"))
-            subprocess.run([*compiler, *_flags(name), "-c", str(source), "-o", objects[-1]], check=True)
+            subprocess.run([*compile_, *_flags(name), "-c", str(source), "-o", objects[-1]], check=True)
         # Linked without -fopenmp: the OpenMP calls go to PyTorch's own runtime, see _share_openmp.
         linked = Path(directory) / "native.so"
-        subprocess.run([*compiler, "-shared", "-pthread", *objects, "-o", str(linked)], check=True)
+        subprocess.run([*compile_, "-shared", "-pthread", *objects, "-o", str(linked)], check=True)
         linked.replace(path)
 
 
@@ -187,5 +210,5 @@ def build_all() -> None:
 if __name__ == "__main__":
     if "--all" in sys.argv[1:]:
         build_all()
-    else:
-        native_library()  # for this machine; where it cannot be built, the warning says why
+    elif native_library() is None:  # for this machine; the warning says why it cannot be built
+        sys.exit(1)

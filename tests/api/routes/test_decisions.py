@@ -283,3 +283,35 @@ async def test_a_broken_score_is_a_500_and_no_answer() -> None:
     answer = await ask(ScoringEngine(scores=[float("nan")] * 3), "classify")
     assert answer.status_code == 500
     assert "data" not in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("shape", "types", "with_position"),
+    [
+        ("decisions", ["predicate", "choice", "score"], [False, True, True]),
+        ("systemone", ["choice", "score", "predicate"], [True, True, False]),
+        ("classify", ["label"], [True]),
+    ],
+)
+async def test_what_was_decided_is_observed(shape: str, types: list[str], with_position: list[bool]) -> None:
+    metrics = RecordingMetrics()
+    async with client(build(ScoringEngine(), metrics)) as http:
+        body = (await http.post(f"/v1/{shape}", json=PATHS[shape])).json()
+    (observation,) = metrics.observations
+    found = observation.decisions
+    assert [decision.type for decision in found] == types
+    assert [decision.position is not None for decision in found] == with_position
+    if shape == "decisions":
+        answers = body["answers"]
+        assert [decision.label_mass for decision in found] == [answer["label_mass"] for answer in answers]
+        assert [d.confidence for d in found[1:]] == [answer["confidence"] for answer in answers[1:]]
+        likeliest = max(range(3), key=lambda index: answers[1]["probabilities"][index]["probability"])
+        assert found[1].position == likeliest + 1
+
+
+async def test_each_label_of_several_is_a_decision_without_a_position() -> None:
+    metrics = RecordingMetrics()
+    async with client(build(ScoringEngine(), metrics)) as http:
+        await http.post("/v1/classify", json=CLASSIFY | {"multi_label": True})
+    (observation,) = metrics.observations
+    assert [(d.type, d.position) for d in observation.decisions] == [("label", None)] * 3

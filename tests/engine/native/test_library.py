@@ -1,7 +1,9 @@
 """The native library: where it may lie, and what happens where it cannot be built."""
 
 import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,35 @@ def test_without_a_compiler_there_is_no_kernel(
     monkeypatch.delenv("CXX", raising=False)
     assert linear_kernel() is None
     assert "no C++ compiler" in caplog.text
+
+
+def test_a_compiler_that_is_not_there_is_named_in_one_line(
+    fresh_library: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library, "_library_path", lambda name: tmp_path / "build" / "x.so")
+    monkeypatch.setenv("CXX", "no-such-compiler -O1")
+    assert native_library() is None
+    (line,) = caplog.messages
+    assert "CXX names no-such-compiler, which is no program here" in line and "Errno" not in line
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_the_exit_code_tells_make_whether_there_is_a_library(tmp_path: Path, built: bool) -> None:
+    assert native_library() is not None
+    here = Path(library.__file__).parents[3]
+    if not built:
+        ignored = shutil.ignore_patterns("build", "__pycache__")
+        shutil.copytree(here / "app", tmp_path / "app", ignore=ignored)
+    run = subprocess.run(
+        [sys.executable, "-m", "app.engine.native.library"],
+        cwd=here if built else tmp_path,
+        env=os.environ | {"CXX": "no-such-compiler", "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+    )
+    lines = run.stderr.splitlines()
+    assert (run.returncode, len(lines)) == ((0, 0) if built else (1, 1)), run.stderr
+    assert built or "no-such-compiler" in lines[0]
 
 
 def test_a_compiler_that_fails_leaves_no_kernel_and_no_file(

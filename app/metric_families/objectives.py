@@ -1,0 +1,31 @@
+"""Objectives: how many requests each was about, and how many met it."""
+
+from collections.abc import Iterable
+
+from app.metric_families.registry import Registry
+from app.observation import Task
+from app.slos import Slo, SloName
+
+
+class Objectives:
+    """Judges requests by a table of objectives; what the table leaves out is not judged."""
+
+    def __init__(self, registry: Registry, slos: Iterable[Slo]) -> None:
+        self._threshold = {(task, slo.name): slo.threshold_seconds for slo in slos for task in slo.tasks}
+        keys = list(self._threshold)
+        self._events = registry.counters(
+            "slo_events", "Requests that an objective applies to.", ("task", "slo"), keys
+        )
+        self._good = registry.counters("slo_good", "Requests that met an objective.", ("task", "slo"), keys)
+
+    def judge(self, task: Task, slo: SloName, *, good: bool) -> None:
+        """One request that an objective applies to."""
+        if (task, slo) in self._events:
+            self._events[task, slo].inc()
+            if good:
+                self._good[task, slo].inc()
+
+    def judge_time(self, task: Task, slo: SloName, seconds: float) -> None:
+        """One request that took so long."""
+        threshold = self._threshold.get((task, slo))
+        self.judge(task, slo, good=threshold is not None and seconds <= threshold)

@@ -1,0 +1,121 @@
+"""`python -m app serve`: settings, model directory, one uvicorn worker."""
+
+import asyncio
+import sys
+from contextlib import ExitStack
+from socket import socket
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from app import exit_codes
+from app.banner import StartReport
+from app.engine.client import AsyncEngine
+from app.keys import InvalidKeysFile
+from app.logs import configure_logging, is_text
+from app.main import create_app
+from app.metrics import InvalidMetricSettings, Metrics
+from app.model_source import ModelNotAvailable, model_directory
+from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
+from app.services.known_answers import InvalidAnswersFile
+from app.services.model_file import InvalidModelFile
+from app.settings import (
+    PREFIX,
+    Settings,
+    UnknownSetting,
+    UnsafeSetting,
+    explain,
+    load_settings,
+    refuse_unsafe,
+)
+
+if TYPE_CHECKING:
+    from app.tracing import Tracing
+
+
+class InvalidTraces(ValueError):
+    """Traces cannot be set up as the settings and the `OTEL_*` variables say; for the operator."""
+
+
+def main() -> int:
+    """Serve as the environment says; returns the exit code."""
+    try:
+        settings = load_settings()
+        refuse_unsafe(settings)
+        settings = settings.model_copy(
+            update={"model": str(model_directory(settings.model)), "model_name": settings.served_name}
+        )
+    except (ValidationError, UnknownSetting, UnsafeSetting) as error:
+        return _refuse(explain(error))
+    except ModelNotAvailable as error:
+        return _refuse(str(error))
+    listener = configure_logging(settings.log_level, settings.log_format)
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            return runner.run(serve(settings))
+    except (CannotListen, InvalidMetricSettings, InvalidModelFile) as error:
+        return _refuse(str(error))
+    except InvalidKeysFile as error:
+        return _refuse(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}")
+    except InvalidAnswersFile as error:
+        return _refuse(f"{PREFIX}ANSWERS_FILE: {error}")
+    except InvalidTraces as error:
+        return _refuse(f"{PREFIX}TRACES_ENDPOINT is set, but {error}")
+    finally:
+        listener.stop()
+
+
+async def serve(settings: Settings) -> int:
+    """Serve until a signal; returns the exit code.
+
+    Raises:
+        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidMetricSettings, InvalidModelFile, InvalidTraces:
+            before anything was served.
+    """
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]
+        return await _serve(settings, listeners, stack)
+
+
+async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) -> int:
+    metrics = Metrics.of(settings)
+    spans = _tracing(settings, stack)
+    report = StartReport(settings, listeners[0].getsockname()[1], text=is_text(settings.log_format))
+    failed = False
+
+    def on_failed(_: str) -> None:  # the engine's client has logged the reason
+        nonlocal failed
+        failed = server.should_exit = True
+
+    engine = AsyncEngine(
+        settings.engine_config(),
+        metrics,
+        max_waiting=settings.max_waiting,
+        on_failed=on_failed,
+        on_progress=report.progress,
+        on_ready=report.ready,
+    )
+    app = create_app(settings, engine, metrics, spans=spans)
+    server = Server(uvicorn_config(app, settings), engine, settings)
+    report.starts()
+    await server.serve(sockets=listeners)
+    return exit_codes.ENGINE if failed else exit_codes.OK
+
+
+def _tracing(settings: Settings, stack: ExitStack) -> "Tracing | None":
+    """Traces to the collector of the settings until the stack is left; None where there is none."""
+    if not settings.traces_endpoint:
+        return None
+    try:
+        from app.tracing import Tracing  # OpenTelemetry's SDK and its exporter, which take memory
+
+        tracing = Tracing.to_collector(settings)
+    except (ImportError, RuntimeError, ValueError) as error:  # an `OTEL_*` variable that the SDK cannot use
+        raise InvalidTraces(f"traces cannot be made: {error}") from error
+    stack.callback(tracing.close)
+    return tracing
+
+
+def _refuse(line: str) -> int:
+    print(line, file=sys.stderr)
+    return exit_codes.CONFIGURATION

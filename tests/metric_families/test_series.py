@@ -1,0 +1,61 @@
+"""How many series the service can have, whatever is asked of it: a scrape costs each of them."""
+
+from itertools import product
+
+import pytest
+
+from app.api.middleware import METHODS_OF_PATH
+from app.engine.messages import FinishReason, StepStats
+from app.metric_families.engine import LOAD_PHASES, PHASES
+from app.metric_families.requests import OUTCOMES, REJECTIONS, TASKS
+from app.metrics import Metrics
+from app.observation import Decision
+from tests.exposition import chat, metrics_with, samples
+from tests.metric_families.nvml import StandIn, install
+from tests.scoring_engine import READY
+
+MOST_SERIES = 1000
+
+
+def exercise(metrics: Metrics) -> None:
+    """Everything that can happen, with labels as many as strangers can make them."""
+    metrics.know_tenants(f"tenant{number}" for number in range(100))
+    metrics.ready(READY)
+    metrics.engine_process(1)
+    for phase in (*LOAD_PHASES, "nobody knows this"):
+        metrics.loading(phase, 1.0)
+    for phase in PHASES:
+        metrics.step(StepStats(phase=phase, sequences=1, tokens=1, torch_memory=(1, 2, 3)))
+    for task, reason in product(TASKS, FinishReason):
+        metrics.sequence_finished(task, reason)
+    for task, reason in product(TASKS, REJECTIONS):
+        metrics.rejected(task, reason)
+    types = ("predicate", "choice", "score", "label")
+    decisions = [Decision(kind, 0.5, 0.5, position) for kind, position in product(types, range(1, 256))]
+    for task, outcome, number in product(TASKS, OUTCOMES, range(100)):
+        metrics.observe_request(
+            chat(
+                task=task,
+                outcome=outcome,
+                stream=number % 2 and task != "decision",
+                tenant=f"tenant{number}" if number else None,
+                trace_id="4bf92f3577b34da6a3ce929d0e0e4736",
+                tokenize=0.1,
+                detokenize=0.1,
+                decisions=decisions,
+            )
+        )
+    metrics.rejected("chat", "invalid")
+    paths = {**METHODS_OF_PATH, "/v1/models/{model}": {"GET"}}
+    for path, methods in paths.items():
+        for method, status in product(methods, (200, 404, 500)):
+            metrics.http(path, method, status)
+    for method, status in product(("GET", "HEAD", "POST", "OPTIONS", "BREW"), (200, 404, 500)):
+        metrics.http("unmatched", method, status)
+
+
+def test_series_stay_below_a_thousand_whatever_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(StandIn(100), monkeypatch)
+    metrics = metrics_with(vllm_aliases=True)
+    exercise(metrics)
+    assert len(samples(metrics)) <= MOST_SERIES
