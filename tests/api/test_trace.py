@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from app.api.trace import telemetry
 from app.errors import Overloaded
 from app.main import create_app
 from app.settings import Settings
@@ -191,6 +192,14 @@ async def test_nothing_that_a_client_wrote_is_in_a_span(traced: Traced) -> None:
     assert (await traced.post(json=CHAT | {secret: 1, "model": 5})).status_code == 400
     made = "".join(span.to_json() for span in traced.exporter.get_finished_spans())
     assert made and secret not in made
+
+
+def test_the_framework_is_told_to_do_nothing_else() -> None:
+    """Its log records would quote requests, and variables of its own would switch more on."""
+    off = telemetry(None)
+    assert not any(off.values()) and {"tracing", "metrics", "logs", "auto_configure"} <= set(off)
+    on = telemetry(Tracing(MODEL, SimpleSpanProcessor(InMemorySpanExporter())))
+    assert [name for name, value in on.items() if value is True] == ["tracing"]
 
 
 async def test_without_traces_nothing_is_added() -> None:
