@@ -53,7 +53,16 @@ class Containers:
             CommandFailed: with the end of the build's output.
         """
         # --format docker: the other format has no HEALTHCHECK.
-        command = ["buildah", "build", "--isolation", "chroot", "--pull-never", "--format", "docker", "--layers"]
+        command = [
+            "buildah",
+            "build",
+            "--isolation",
+            "chroot",
+            "--pull-never",
+            "--format",
+            "docker",
+            "--layers",
+        ]
         command += [*arguments, "--tag", image, "--file", str(containerfile), str(context)]
         run(command, seconds=seconds, environment=self.environment)
 
@@ -122,9 +131,7 @@ def _remove(folder: Path) -> None:
 
 
 def _storage(folder: Path) -> str:
-    return (
-        f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
-    )
+    return f'[storage]\ndriver = "overlay"\nrunroot = "{folder}/run"\ngraphroot = "{folder}/graph"\n'
 
 
 def _engine(folder: Path) -> str:

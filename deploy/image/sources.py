@@ -73,8 +73,10 @@ def debian_mounts(folder: Path) -> list[str]:
     """The options of `buildah build` that lend apt's sources; the file made for it lies in `folder`."""
     apt_file = folder / "apt.conf"
     apt_file.write_text(_apt_options())
-    lent = {str(apt_file): "/etc/apt/apt.conf"} | {place: place for place in _APT_PLACES if Path(place).exists()}
-    if _BUNDLE.exists():
+    lent = {str(apt_file): "/etc/apt/apt.conf"} | {
+        place: place for place in _APT_PLACES if Path(place).exists()
+    }
+    if _BUNDLE.exists() and debian_mirror().startswith("https:"):
         lent[str(_BUNDLE)] = _LENT_BUNDLE
     return _volumes(lent)
 
@@ -85,7 +87,9 @@ def python_mounts(folder: Path) -> list[str]:
     pip_file.touch(mode=0o600)  # an index's address may hold a password
     pip_file.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items()))
     lent = {str(pip_file): "/etc/pip.conf"}
-    lent |= {str(place): str(place) for place in local_places(options) if not place.is_relative_to(_CERTIFICATES)}
+    lent |= {
+        str(place): str(place) for place in local_places(options) if not place.is_relative_to(_CERTIFICATES)
+    }
     if _CERTIFICATES.exists():
         lent[str(_CERTIFICATES)] = str(_CERTIFICATES)
     return debian_mounts(folder) + _volumes(lent)

@@ -13,6 +13,7 @@ DEBIAN_PACKAGES = {
     "catatonit": "catatonit",
     "netavark": "netavark",
     "aardvark-dns": "aardvark-dns",
+    "iptables": "iptables",
 }
 """Each program with the Debian package that brings it."""
 _FOLDERS = os.pathsep.join(
