@@ -11,6 +11,7 @@ import httpx
 
 _POLL_SECONDS = 0.05
 _STREAM_SECONDS = 120.0
+MODEL = "repartee-support"
 PROMPT = "Where is my order, and how do I return what I do not want to keep?"
 
 Outcome = Literal["whole", "refused", "cut"]
@@ -57,7 +58,12 @@ def wait_until_ready(url: str, seconds: float, headers: dict[str, str] | None = 
 def stream(base_url: str, *, max_tokens: int = 400, headers: dict[str, str] | None = None) -> Stream:
     """Ask for one streamed chat completion, on a connection of its own, and read it to the end."""
     began, chunks, last, answered = time.monotonic(), 0, "", False
-    body = {"messages": [{"role": "user", "content": PROMPT}], "stream": True, "max_tokens": max_tokens}
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": PROMPT}],
+        "stream": True,
+        "max_tokens": max_tokens,
+    }
     url = f"{base_url}/v1/chat/completions"
     try:
         with httpx.stream("POST", url, json=body, headers=headers, timeout=_STREAM_SECONDS) as answer:
