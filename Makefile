@@ -26,7 +26,7 @@ test: .venv/.dev .venv/.scale $(TORCH_STAMP) ## run the tests; ARGS='-k name' ch
 check: .venv/.dev .venv/.scale $(TORCH_STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(wildcard app workshop)
+	$(BIN)/mypy $(wildcard app workshop deploy)
 	$(BIN)/lint-imports
 
 format: .venv/.dev ## rewrite the code in the project's format
@@ -44,8 +44,11 @@ lock: .venv/.dev ## resolve requirements/*.in anew; UPGRADE=--upgrade takes newe
 	cd requirements && ../$(LOCK) $(UPGRADE) scale.in -o scale.txt
 	cd requirements && ../$(LOCK) $(UPGRADE) dev.in -o dev.txt
 
-docs: .venv/.runtime ## write the settings table into README.md
+docs: .venv/.dev ## write all that is generated: settings, metrics, rules, dashboards
 	$(BIN)/python -m docs.settings_table
+	$(BIN)/python -m docs.metric_reference
+	$(BIN)/python -m deploy.prometheus.generate
+	$(BIN)/python -m deploy.grafana.generate
 
 clean: ## remove .venv and the caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -79,5 +82,4 @@ $(TORCH_STAMP): requirements/torch.txt | .venv/.runtime
 # Without a compiler this leaves a warning, and the service goes through PyTorch.
 .venv/.native: $(wildcard app/engine/native/library.py app/engine/native/src/*) | $(TORCH_STAMP)
 	@echo 'Compiling the native kernels: about ten seconds, once.'
-	@$(BIN)/python -m app.engine.native.library
-	@touch $@
+	@if $(BIN)/python -m app.engine.native.library; then touch $@; fi

@@ -6,28 +6,18 @@ from contextlib import ExitStack
 from socket import socket
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from app import exit_codes
 from app.banner import StartReport
+from app.configuration import WRONG_CONFIGURATION, complaint, load_configuration
 from app.engine.client import AsyncEngine
 from app.keys import InvalidKeysFile
 from app.logs import configure_logging, is_text
 from app.main import create_app
 from app.metrics import InvalidMetricSettings, Metrics
-from app.model_source import ModelNotAvailable, model_directory
 from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
 from app.services.known_answers import InvalidAnswersFile
 from app.services.model_file import InvalidModelFile
-from app.settings import (
-    PREFIX,
-    Settings,
-    UnknownSetting,
-    UnsafeSetting,
-    explain,
-    load_settings,
-    refuse_unsafe,
-)
+from app.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -37,40 +27,50 @@ class InvalidTraces(ValueError):
     """Traces cannot be set up as the settings and the `OTEL_*` variables say; for the operator."""
 
 
+UNUSABLE = (
+    CannotListen,
+    InvalidAnswersFile,
+    InvalidKeysFile,
+    InvalidMetricSettings,
+    InvalidModelFile,
+    InvalidTraces,
+)
+"""What ends a start before anything was served, beside a wrong configuration; `reason` puts it into words."""
+
+
 def main() -> int:
     """Serve as the environment says; returns the exit code."""
     try:
-        settings = load_settings()
-        refuse_unsafe(settings)
-        settings = settings.model_copy(
-            update={"model": str(model_directory(settings.model)), "model_name": settings.served_name}
-        )
-    except (ValidationError, UnknownSetting, UnsafeSetting) as error:
-        return _refuse(explain(error))
-    except ModelNotAvailable as error:
-        return _refuse(str(error))
+        settings = load_configuration()
+    except WRONG_CONFIGURATION as error:
+        return _refuse(complaint(error))
     listener = configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             return runner.run(serve(settings))
-    except (CannotListen, InvalidMetricSettings, InvalidModelFile) as error:
-        return _refuse(str(error))
-    except InvalidKeysFile as error:
-        return _refuse(f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}")
-    except InvalidAnswersFile as error:
-        return _refuse(f"{PREFIX}ANSWERS_FILE: {error}")
-    except InvalidTraces as error:
-        return _refuse(f"{PREFIX}TRACES_ENDPOINT is set, but {error}")
+    except UNUSABLE as error:
+        return _refuse(reason(settings, error))
     finally:
         listener.stop()
+
+
+def reason(settings: Settings, error: Exception) -> str:
+    """One line for the operator about one of `UNUSABLE`, with the setting to look at."""
+    match error:
+        case InvalidKeysFile():
+            return f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}"
+        case InvalidAnswersFile():
+            return f"{PREFIX}ANSWERS_FILE: {error}"
+        case InvalidTraces():
+            return f"{PREFIX}TRACES_ENDPOINT is set, but {error}"
+    return str(error)
 
 
 async def serve(settings: Settings) -> int:
     """Serve until a signal; returns the exit code.
 
     Raises:
-        CannotListen, InvalidAnswersFile, InvalidKeysFile, InvalidMetricSettings, InvalidModelFile, InvalidTraces:
-            before anything was served.
+        one of `UNUSABLE`, before anything was served.
     """
     with ExitStack() as stack:
         listeners = [stack.enter_context(listener) for listener in open_listeners(settings)]
@@ -79,7 +79,7 @@ async def serve(settings: Settings) -> int:
 
 async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) -> int:
     metrics = Metrics.of(settings)
-    spans = _tracing(settings, stack)
+    spans = tracing_of(settings, stack)
     report = StartReport(settings, listeners[0].getsockname()[1], text=is_text(settings.log_format))
     failed = False
 
@@ -102,8 +102,12 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
     return exit_codes.ENGINE if failed else exit_codes.OK
 
 
-def _tracing(settings: Settings, stack: ExitStack) -> "Tracing | None":
-    """Traces to the collector of the settings until the stack is left; None where there is none."""
+def tracing_of(settings: Settings, stack: ExitStack) -> "Tracing | None":
+    """Traces to the collector of the settings until the stack is left; None where there is none.
+
+    Raises:
+        InvalidTraces: they cannot be made.
+    """
     if not settings.traces_endpoint:
         return None
     try:

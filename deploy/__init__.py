@@ -1,0 +1,1 @@
+"""What runs the service for others: images, monitoring, clusters."""

@@ -22,6 +22,7 @@ SCOPE_OF_PATH: dict[str, KeyScope] = {
     "/v1/systemone": "decide",
     "/v1/classify": "decide",
     "/metrics": "metrics",
+    "/metrics/replicas": "metrics",  # deploy/ray
 }
 """Paths that need a scope; every other path needs only some key."""
 
