@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
@@ -26,8 +27,7 @@ class Replica:
         self.go_on = threading.Semaphore(0)
         self.left = threading.Event()
         handler = type("Handler", (_Handler,), {"replica": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -36,6 +36,13 @@ class Replica:
         """Take no more connections; what is open goes on."""
         self._server.shutdown()
         self._server.socket.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *arguments: object) -> None:
+        """Say nothing: HAProxy ends its checks as soon as it knows the status."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -50,7 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._stream()
         if self.path == "/silent":
             self.close_connection = True
-            self.connection.recv(1)
+            with suppress(ConnectionResetError):
+                self.connection.recv(1)
             self.replica.left.set()
             return None
         status = {"/busy": 503, "/limited": 429}.get(self.path, 200)
