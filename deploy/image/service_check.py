@@ -34,8 +34,13 @@ def writable(path):
     os.remove(path)
     return True
 status = dict(line.split(":", 1) for line in open("/proc/1/status"))
-print(json.dumps({"uid": os.getuid(), "capabilities": int(status["CapEff"], 16), "privileges": status["NoNewPrivs"].strip(),
-    "root": writable("/srv/x"), "tmp": writable("/tmp/x"), "cache": writable("/cache/x"), "pid1": open("/proc/1/cmdline").read()}))
+print(json.dumps({
+    "uid": os.getuid(),
+    "capabilities": int(status["CapEff"], 16),
+    "privileges": status["NoNewPrivs"].strip(),
+    "pid1": open("/proc/1/cmdline").read(),
+    "writable": [path for path in ("/srv", "/tmp", "/cache") if writable(path + "/x")],
+}))
 """
 
 
@@ -83,8 +88,7 @@ def check_service(containers: Containers, image: str, findings: Findings) -> Non
             inside["privileges"] == "1" and pid1[1:3] == ["-m", "app"],
             f"inside the container: {inside}, {pid1}",
         )
-        writable = (inside["root"], inside["tmp"], inside["cache"])
-        require(writable == (False, True, True), f"writable are /srv, /tmp, /cache: {writable}")
+        require(inside["writable"] == ["/tmp", "/cache"], f"writable are {inside['writable']}")
         findings.add("uid, capabilities, root file system", "10001, none, read-only")
         containers.podman("healthcheck", "run", name)
         findings.add("`podman healthcheck run`", "healthy")

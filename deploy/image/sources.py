@@ -1,7 +1,7 @@
 """Where this machine gets Debian and Python packages: found at run time, lent to builds, written into no image.
 
-A build sees the machine's own pip configuration, package folders, Debian sources and certificates as read-only mounts, so
-that it works behind a mirror or a proxy, and nothing of them is left in a layer.
+A build sees the machine's own pip configuration, package folders, Debian sources and certificates as read-only
+mounts, so that it works behind a mirror or a proxy, and nothing of them is left in a layer.
 """
 
 import ast
