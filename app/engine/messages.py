@@ -80,6 +80,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         timeout: seconds from now to the request's deadline; None has none.
         priority: lower runs earlier; ties go by deadline, then by arrival.
         cache_salt: sequences share KV blocks only under equal salts.
+        said: tokens that another process generated already, and that the answer goes on behind.
     """
 
     id: int
@@ -89,6 +90,7 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     timeout: float | None = None
     priority: int = 0
     cache_salt: str = ""
+    said: list[int] = []
 
 
 class Abort(msgspec.Struct, frozen=True, tag="abort"):
@@ -214,6 +216,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag="ready"):
     memory_bytes: int
     """Bytes of weights on the device."""
     torch: str
+    step_seconds: float = 0.0
+    """What a step with a full token budget takes, reckoned from the warm-up; 0 without one."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

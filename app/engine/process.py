@@ -73,6 +73,11 @@ class EngineProcess:
         """Send a message; one to a process that ended is lost, as the end of the channel tells."""
         self._channel.send(message)
 
+    def kill(self) -> None:
+        """End it at once; `closed` tells when it did."""
+        if self._process.returncode is None:
+            self._process.kill()
+
     async def closed(self) -> None:
         """Return when the channel has ended, which is when the process did."""
         await self._closed.wait()

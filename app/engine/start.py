@@ -55,10 +55,11 @@ def start_core(
             "Not enough memory for the weights and the KV cache. Set REPARTEE_QUANTIZATION=bnb-nf4, or lower "
             "REPARTEE_KV_CACHE_TOKENS."
         ) from error
+    step_seconds = 0.0
     if config.warmup:
-        _timed("warmup", send, lambda: warm_up(core, loaded, config))
+        step_seconds = _timed("warmup", send, lambda: warm_up(core, loaded, config))
     give_back()  # the first pass packs bitsandbytes' weights and leaves the unpacked ones behind
-    return core, _ready(core, loaded, config)
+    return core, _ready(core, loaded, config, step_seconds)
 
 
 def known_answers(answers: bytes, loaded: LoadedModel) -> AnswerStore:
@@ -75,8 +76,11 @@ def choose_threads(requested: int, loaded: LoadedModel) -> int:
     return 1 if small else torch.get_num_threads()
 
 
-def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> None:
+def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> float:
     """Run the shapes that the first requests will bring, so that they pay for no lazy initialisation.
+
+    Returns:
+        Seconds that a step with a full token budget would have taken at the pace of the slowest one.
 
     Raises:
         StartFailure: the model fails on them, so it would fail on every request.
@@ -87,13 +91,21 @@ def warm_up(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> None
     core.add(AddRequest(id=-1, prompt=prompt, sampling=sampling, cache_salt="warm-up"))
     core.add(AddRequest(id=-2, prompt=prompt, sampling=sampling, cache_salt="warm-up too"))
     core.add(AddRequest(id=-3, prompt=prompt[:4], labels=[[5, 6], [7]], cache_salt="warm-up"))
+    longest = 0.0
     while core.has_work:
-        outputs = core.step().outputs
-        if any(output.finish_reason is FinishReason.FAILED for output in outputs):
+        step = core.step()
+        share = (
+            max(1.0, config.max_batch_tokens / max(1, step.stats.tokens))
+            if step.stats.phase == "prefill"
+            else 1.0
+        )
+        longest = max(longest, step.stats.seconds * share)
+        if any(output.finish_reason is FinishReason.FAILED for output in step.outputs):
             raise StartFailure(
                 "The model fails on its warm-up requests. Where the log above says nothing of it, its numbers are not "
                 "finite: the weights are damaged, or too large for this type; REPARTEE_DTYPE=float32 may help."
             )
+    return longest
 
 
 def _timed(phase: str, send: Callable[[FromEngine], None], work: Callable[[], T]) -> T:
@@ -103,7 +115,7 @@ def _timed(phase: str, send: Callable[[FromEngine], None], work: Callable[[], T]
     return result
 
 
-def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> Ready:
+def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig, step_seconds: float) -> Ready:
     return Ready(
         model=config.model,
         device=str(loaded.device),
@@ -120,6 +132,7 @@ def _ready(core: EngineCore, loaded: LoadedModel, config: EngineConfig) -> Ready
         parameters=loaded.parameters,
         memory_bytes=loaded.memory_bytes,
         torch=str(torch.__version__),
+        step_seconds=step_seconds,
     )
 
 

@@ -104,11 +104,14 @@ async def test_decision_scores(engine: AsyncEngine) -> None:
 async def test_closing_a_stream_frees_it_in_the_engine(
     engine: AsyncEngine, observer: RecordingObserver
 ) -> None:
-    stream = engine.submit([5, 6, 7], sampling=LONG)
-    await anext(stream)
-    stream.close()
-    await assert_idle(engine, observer)
-    assert observer.named("sequence_finished")[-1] == ("chat", FinishReason.ABORTED)
+    for _ in range(50):  # on a busy machine an answer may be whole before its reader gets to leave
+        stream = engine.submit([5, 6, 7], sampling=LONG)
+        await anext(stream)
+        stream.close()
+        await assert_idle(engine, observer)
+        if observer.named("sequence_finished")[-1] == ("chat", FinishReason.ABORTED):
+            return
+    raise AssertionError("no reader left in time")
 
 
 async def test_a_hundred_readers_that_leave_at_any_moment_leave_nothing(
@@ -150,22 +153,57 @@ async def test_a_value_that_cannot_be_sent_leaves_nothing_open(engine: AsyncEngi
     assert engine.num_open == 0
 
 
-async def test_a_killed_engine_ends_its_streams_and_comes_back(
-    engine: AsyncEngine, observer: RecordingObserver
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+async def test_answers_go_on_in_a_new_engine_where_the_old_one_ended(
+    engine: AsyncEngine, observer: RecordingObserver, sig: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = engine.submit([5, 6, 7], sampling=LONG)
-    await anext(stream)
+    monkeypatch.setattr("app.engine.client._HUNG_SECONDS", 1.0)
+    prompts = [[5 + number, 6, 7] for number in range(4)]
+    sampling = [
+        SamplingParams(max_tokens=180, ignore_eos=True),
+        SamplingParams(max_tokens=180, ignore_eos=True, temperature=1.0, seed=3),
+        SamplingParams(max_tokens=180, ignore_eos=True, temperature=0.7, seed=4, frequency_penalty=0.5),
+        SamplingParams(max_tokens=180, ignore_eos=True, logprobs=2, min_tokens=100),
+    ]
+    undisturbed = await asyncio.gather(
+        *[read(engine.submit(p, sampling=s)) for p, s in zip(prompts, sampling, strict=True)]
+    )
+    scores = [output.label_scores async for output in engine.submit([5, 6, 7], labels=[[5, 2], [6, 7, 2]])]
+    restarts = len(observer.named("engine_restarted"))
+
+    streams = [engine.submit(p, sampling=s) for p, s in zip(prompts, sampling, strict=True)]
+    begun = [(await anext(stream)).tokens for stream in streams]
     assert engine.process_id is not None
+    os.kill(engine.process_id, signal.SIGSTOP)
+    decision = engine.submit([5, 6, 7], labels=[[5, 2], [6, 7, 2]])
+    os.kill(engine.process_id, sig)
+    rests = await asyncio.gather(*map(read, streams))
+    assert [(first + rest, reason) for first, (rest, reason) in zip(begun, rests, strict=True)] == undisturbed
+    assert [output.label_scores async for output in decision] == scores
+    assert len(observer.named("engine_restarted")) == restarts + 1
+    await assert_idle(engine, observer)
+
+
+async def test_new_work_is_refused_until_another_engine_runs(engine: AsyncEngine) -> None:
+    assert engine.process_id is not None
+    stream = engine.submit([5, 6, 7], sampling=LONG)
+    os.kill(engine.process_id, signal.SIGKILL)
+    await until(lambda: engine.state is EngineState.RESTARTING)
+    with pytest.raises(EngineRestarting):
+        engine.submit([5])
+    stream.close()
+    assert engine.num_open == 0  # there is no process that could tell of its end
+    await until(lambda: engine.state is EngineState.READY)
+
+
+async def test_readers_do_not_wait_for_ever(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.client._RECOVERY_SECONDS", 0.01)
+    assert engine.process_id is not None
+    stream = engine.submit([5, 6, 7], sampling=LONG)
     os.kill(engine.process_id, signal.SIGKILL)
     with pytest.raises(EngineDied):
         await read(stream)
-    stream.close()
-    with pytest.raises(EngineRestarting):
-        engine.submit([5])
     await until(lambda: engine.state is EngineState.READY)
-    assert observer.named("engine_restarted") == [()]
-    _, reason = await read(engine.submit([5, 6, 7], sampling=LONG))
-    assert reason is FinishReason.LENGTH
 
 
 async def test_leaving_takes_work_and_is_not_ready(engine: AsyncEngine, observer: RecordingObserver) -> None:
@@ -180,8 +218,8 @@ async def test_leaving_takes_work_and_is_not_ready(engine: AsyncEngine, observer
 
 async def test_what_a_drain_cannot_wait_for_is_told_so() -> None:
     engine = await started(RecordingObserver())
-    stream = engine.submit([5, 6, 7], sampling=LONG)
     assert engine.process_id is not None
+    stream = engine.submit([5, 6, 7], sampling=LONG)
     os.kill(engine.process_id, signal.SIGSTOP)
     await engine.stop(drain_seconds=0.05)
     with pytest.raises(Draining):

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineState
 from app.engine.messages import Abort, Failed, FinishReason, Ready, SequenceOutput, StepOutputs, StepStats
-from app.errors import DeadlineExceeded, EngineRestarting, Overloaded
+from app.errors import DeadlineExceeded, EngineDied, EngineRestarting, Overloaded
 from tests.engine.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +47,9 @@ class SilentProcess:
     def send(self, message: Any) -> None:
         self.sent.append(message)
 
+    def kill(self) -> None:
+        self.sent.append("kill")
+
     async def end(self) -> None: ...
 
 
@@ -59,12 +63,18 @@ def engine_of(**arguments: Any) -> AsyncEngine:
     return AsyncEngine(EngineConfig(model="/nowhere/at/all", device="cpu"), RecordingObserver(), **arguments)
 
 
-def connected(**arguments: Any) -> AsyncEngine:
+def connected(step_seconds: float = 0.01, **arguments: Any) -> AsyncEngine:
     """An engine that is ready, without a process."""
     engine = engine_of(**arguments)
-    engine._process = SilentProcess()  # type: ignore[assignment]
-    engine._on_message(READY)
+    engine._supervisor._process = SilentProcess()  # type: ignore[assignment]
+    engine._supervisor.on_message(msgspec.structs.replace(READY, step_seconds=step_seconds))
     return engine
+
+
+def process_of(engine: AsyncEngine) -> SilentProcess:
+    process = engine._supervisor._process
+    assert isinstance(process, SilentProcess)
+    return process
 
 
 async def test_a_model_that_cannot_be_loaded_is_reported_and_not_tried_again() -> None:
@@ -74,8 +84,8 @@ async def test_a_model_that_cannot_be_loaded_is_reported_and_not_tried_again() -
     await until(lambda: bool(reasons))
     assert engine.state is EngineState.FAILED
     assert "/nowhere/at/all" in reasons[0]
-    assert engine._supervisor is not None
-    await asyncio.wait_for(engine._supervisor, 60)
+    assert engine._supervisor._task is not None
+    await asyncio.wait_for(engine._supervisor._task, 60)
     assert len(reasons) == 1
     await engine.stop()
 
@@ -106,12 +116,32 @@ async def test_each_process_gets_the_known_answers(monkeypatch: pytest.MonkeyPat
         given.append(answers)
         raise OSError("no process")
 
-    monkeypatch.setattr("app.engine.client.EngineProcess.start", start)
+    monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", start)
     engine = engine_of()
     await engine.start(b"1234")
     await until(lambda: len(given) >= 2)
     await engine.stop()
     assert given[:2] == [b"1234"] * 2
+
+
+async def test_a_stop_while_a_process_is_being_made_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, ended = asyncio.Event(), list[int]()
+
+    class Process(SilentProcess):
+        async def end(self) -> None:
+            ended.append(1)
+
+    async def start(config: EngineConfig, on_message: Callable[[Any], None], answers: bytes) -> Process:
+        made.set()
+        await asyncio.sleep(0.2)
+        return Process()
+
+    monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", start)
+    engine = engine_of()
+    await engine.start()
+    await made.wait()
+    await engine.stop()
+    assert ended == [1]
 
 
 async def test_a_system_without_processes_is_tried_again(
@@ -133,8 +163,8 @@ async def test_no_process_is_started_while_draining(
     await engine.start()
     await until(lambda: engine.state is EngineState.RESTARTING)
     engine.drain()
-    assert engine._supervisor is not None
-    await asyncio.wait_for(engine._supervisor, 60)
+    assert engine._supervisor._task is not None
+    await asyncio.wait_for(engine._supervisor._task, 60)
     assert sum("could not be started" in message for message in caplog.messages) == 1
     assert engine.state is EngineState.DRAINING
     await engine.stop()
@@ -144,26 +174,26 @@ async def test_no_process_is_started_while_draining(
 async def test_draining_is_never_undone(message: Ready | Failed) -> None:
     engine = engine_of()
     engine.drain()
-    engine._on_message(message)
+    engine._supervisor.on_message(message)
     assert engine.state is EngineState.DRAINING
 
 
 async def test_only_a_first_start_can_be_hopeless() -> None:
     reasons: list[str] = []
     first, later = engine_of(on_failed=reasons.append), connected(on_failed=reasons.append)
-    later._on_message(Failed("no memory just now"))
+    later._supervisor.on_message(Failed("no memory just now"))
     assert reasons == []
-    first._on_message(Failed("no such model"))
+    first._supervisor.on_message(Failed("no such model"))
     assert reasons == ["no such model"]
 
 
 async def test_an_idle_hour_does_not_count_as_the_pace_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("app.engine.client.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
     engine = connected(max_waiting=2)
     for _ in range(100):
         stream = engine.submit([5])
-        engine._on_message(
+        engine._supervisor.on_message(
             StepOutputs([SequenceOutput(id=stream.id, finish_reason=FinishReason.STOP)], StepStats())
         )
         now[0] += 3600.0
@@ -174,22 +204,44 @@ async def test_an_idle_hour_does_not_count_as_the_pace_of_work(monkeypatch: pyte
     assert refusal.value.retry_after == 1.0
 
 
-async def test_open_work_without_a_step_is_no_progress() -> None:
-    stalled, patient = connected(stall_seconds=0.0), connected(stall_seconds=1000.0)
-    idle = connected(stall_seconds=0.0)
-    for engine in (stalled, patient):
+async def test_open_work_without_a_step_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    quick, slow, idle = (
+        connected(step_seconds=0.01),
+        connected(step_seconds=3.0),
+        connected(step_seconds=0.01),
+    )
+    for engine in (quick, slow):
         engine.submit([5])
-    assert not stalled.making_progress
-    assert patient.making_progress
-    assert idle.making_progress
+    now[0] = 2.4
+    assert quick.making_progress
+    now[0] = 2.6
+    assert (quick.making_progress, slow.making_progress, idle.making_progress) == (False, True, True)
+    now[0] = 15.1
+    assert not slow.making_progress
+
+
+async def test_a_long_step_is_remembered_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    engine = connected(step_seconds=0.01)
+    engine.submit([5])
+    engine._supervisor.on_message(StepOutputs([], StepStats(seconds=1.0)))
+    now[0] = 4.9
+    assert engine.making_progress
+    for _ in range(1000):
+        engine._supervisor.on_message(StepOutputs([], StepStats(seconds=0.01)))
+    now[0] += 2.6
+    assert not engine.making_progress
 
 
 async def test_an_output_for_a_request_that_is_gone_is_ignored() -> None:
     engine = connected()
     stream = engine.submit([5])
-    engine._on_message(StepOutputs([SequenceOutput(id=stream.id + 1, tokens=[9])], StepStats()))
+    engine._supervisor.on_message(StepOutputs([SequenceOutput(id=stream.id + 1, tokens=[9])], StepStats()))
     assert stream.take_ready() == []
-    engine._on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=[9])], StepStats()))
+    engine._supervisor.on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=[9])], StepStats()))
     assert [output.tokens for output in stream.take_ready()] == [[9]]
 
 
@@ -198,24 +250,23 @@ async def test_a_deadline_holds_though_the_engine_is_silent(tokens: list[int]) -
     engine = connected()
     stream = engine.submit([5], timeout=0.01)
     if tokens:
-        engine._on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=tokens)], StepStats()))
+        engine._supervisor.on_message(StepOutputs([SequenceOutput(id=stream.id, tokens=tokens)], StepStats()))
         assert (await anext(stream)).tokens == tokens
         assert (await anext(stream)).finish_reason is FinishReason.DEADLINE
     else:
         with pytest.raises(DeadlineExceeded):
             await anext(stream)
-    assert isinstance(engine._process, SilentProcess)
-    assert engine._process.sent[-1] == Abort(stream.id)
+    assert process_of(engine).sent[-1] == Abort(stream.id)
 
 
 async def test_a_request_that_ended_needs_no_deadline() -> None:
     engine = connected()
     stream = engine.submit([5], timeout=0.01)
     end = SequenceOutput(id=stream.id, tokens=[7], finish_reason=FinishReason.STOP)
-    engine._on_message(StepOutputs([end], StepStats()))
+    engine._supervisor.on_message(StepOutputs([end], StepStats()))
     await asyncio.sleep(0.3)
     assert [output.finish_reason async for output in stream] == [FinishReason.STOP]
-    assert isinstance(engine._process, SilentProcess) and len(engine._process.sent) == 1
+    assert len(process_of(engine).sent) == 1
 
 
 @pytest.mark.parametrize("reason", [FinishReason.STOP, FinishReason.ABORTED])
@@ -223,7 +274,7 @@ async def test_a_sequence_ends_for_the_reason_that_its_reader_had(reason: Finish
     engine = connected()
     stream = engine.submit([5], task="completion")
     stream.close(reason)
-    engine._on_message(
+    engine._supervisor.on_message(
         StepOutputs([SequenceOutput(id=stream.id, finish_reason=FinishReason.ABORTED)], StepStats())
     )
     assert isinstance(engine._observer, RecordingObserver)
@@ -234,20 +285,28 @@ async def test_sequences_lost_with_the_engine_are_counted() -> None:
     engine = connected()
     engine.submit([5], task="decision", labels=[[5]])
     engine.submit([5]).close(FinishReason.STOP)
-    engine._fail_open()
+    engine._fail_all(EngineDied())
     assert isinstance(engine._observer, RecordingObserver)
     ended = engine._observer.named("sequence_finished")
     assert ended == [("decision", FinishReason.FAILED), ("chat", FinishReason.STOP)]
 
 
-async def test_an_engine_that_hangs_is_not_shown_as_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
-    engine = connected(stall_seconds=0.0)
+    now = [0.0]
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    engine = connected()
     engine.submit([5])
     watcher = asyncio.create_task(engine._watch())
     assert isinstance(engine._observer, RecordingObserver)
     observer = engine._observer
+    now[0] = 3.0
     await until(lambda: observer.named("set_ready")[-1] == (False,))
+    assert "kill" not in process_of(engine).sent
+    now[0] = 9.0
+    await until(lambda: "kill" in process_of(engine).sent)
     watcher.cancel()
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,22 +33,25 @@ def own_service() -> Iterator[Service]:
         yield running
 
 
-def test_a_killed_engine_is_told_and_comes_back(own_service: Service) -> None:
+@pytest.mark.parametrize("sig", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_stream_goes_on_where_its_engine_ended(own_service: Service, sig: signal.Signals) -> None:
     service = own_service
     url = f"{service.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=STREAM, timeout=60) as answer:
-        lines = (line for line in answer.iter_lines() if line.startswith("data: "))
-        next(lines)
-        service.hold_engine()
-        os.kill(service.engine_process, signal.SIGKILL)
-        rest = list(lines)
-    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "internal_error"
-    assert "data: [DONE]" not in rest
-    assert service.readiness() == 503
-    refused = httpx.post(url, json=STREAM | {"stream": False, "max_tokens": 3})
-    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_restarting")
-    assert int(refused.headers["retry-after"]) >= 1
+    undisturbed = httpx.post(url, json=STREAM | {"stream": False}, timeout=60).json()
+    reader = Reader(service)
+    os.kill(service.engine_process, sig)
+    while service.readiness() == 200:
+        time.sleep(0.01)
     assert httpx.get(f"{service.url}/livez").status_code == 200
+    if sig is signal.SIGKILL:
+        refused = httpx.post(url, json=STREAM | {"stream": False, "max_tokens": 3})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "engine_restarting")
+        assert int(refused.headers["retry-after"]) >= 1
+    reader.join(60)
+    assert reader.lines[-1] == "data: [DONE]"
+    chunks = [json.loads(line.removeprefix("data: ")) for line in reader.lines[:-1]]
+    text = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    assert text == undisturbed["choices"][0]["message"]["content"]
     service.wait_ready()
     again = httpx.post(url, json=STREAM | {"stream": False, "max_tokens": 3}, timeout=60)
     assert again.json()["usage"]["completion_tokens"] == 3

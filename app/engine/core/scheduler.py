@@ -306,7 +306,9 @@ class Scheduler:
             begins = not sequence.num_generated and item.start == sequence.cached_tokens
             return SequenceOutput(id=sequence.id, timings=sequence.timings(now)) if begins else None
         if sequence.first_token is None:
-            if sequence.deadline <= now:  # passed while this step ran: no first token any more
+            if (
+                sequence.deadline <= now and not sequence.num_generated
+            ):  # passed during this step: no first token
                 return self._finish(sequence, FinishReason.EXPIRED, now)
             sequence.first_token = now
         sequence.last_token = now

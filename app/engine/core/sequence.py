@@ -51,7 +51,7 @@ class Sequence:
         if not request.labels or not all(
             request.labels
         ):  # an empty label has no tree; the scheduler refuses it
-            return cls(request, now, list(request.prompt))
+            return cls(request, now, request.prompt + request.said)
         tree = build_label_tree(request.labels)
         return cls(request, now, request.prompt + tree.tokens, tree)
 

@@ -1,0 +1,52 @@
+"""OpenRequest: one request that the engine has not ended, with all that another process needs to go on with it."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+
+from app.engine.messages import AddRequest, FinishReason, SequenceOutput
+from app.engine.stream import RequestStream
+from app.observation import Task
+
+
+@dataclass(slots=True, eq=False)
+class OpenRequest:
+    """A request between `submit` and its end.
+
+    Attributes:
+        added: what the engine was first told of it.
+        tokens: the ids that its reader has got.
+        submitted_at, last_tokens_at: instants on the monotonic clock.
+        sent: whether the process that runs now knows it.
+        deaths: processes that ended while they had it.
+        left: why its reader did, if it did.
+    """
+
+    added: AddRequest
+    stream: RequestStream
+    task: Task
+    expiry: asyncio.TimerHandle | None = None
+    tokens: list[int] = field(default_factory=list)
+    submitted_at: float = field(default_factory=time.monotonic)
+    last_tokens_at: float | None = None
+    sent: bool = True
+    deaths: int = 0
+    left: FinishReason | None = None
+
+    def again(self) -> AddRequest:
+        """What a new process is told: go on behind the tokens that the reader has, until the same deadline."""
+        timeout = self.added.timeout
+        if timeout is not None:
+            timeout = max(0.0, timeout - (time.monotonic() - self.submitted_at))
+        return msgspec.structs.replace(self.added, said=self.tokens, timeout=timeout)
+
+    def take(self, output: SequenceOutput) -> SequenceOutput:
+        """Note an output of the engine, and return what the reader gets of it.
+
+        A second process knows only its own stages: those of the first token were told by the first one.
+        """
+        resumed = self.deaths and self.tokens
+        self.tokens += output.tokens
+        return msgspec.structs.replace(output, timings=None) if resumed else output

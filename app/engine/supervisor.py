@@ -1,0 +1,192 @@
+"""EngineSupervisor: keeps one engine process running, and says what can be asked of it now."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from app.engine.config import EngineConfig
+from app.engine.interface import EngineObserver, EngineState
+from app.engine.messages import Failed, FromEngine, Progress, Ready, StepOutputs, ToEngine
+from app.engine.process import EngineProcess
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_BACKOFF = 10.0
+
+
+class EngineSupervisor:
+    """Starts the engine process, and another one, with a growing pause, whenever it ends on its own.
+
+    Args:
+        config: first message to each new process.
+        observer: the metrics.
+        on_step: called with what each step made.
+        on_up: called when a process can be given requests.
+        on_down: called when a process has ended, before anything else is done about it.
+        on_change: called after each change of `state`.
+        on_failed: called with the reason when the first start is hopeless.
+        on_progress: called with each finished phase of a start.
+        on_ready: called each time a process is ready.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        observer: EngineObserver,
+        *,
+        on_step: Callable[[StepOutputs], None],
+        on_up: Callable[[], None],
+        on_down: Callable[[], None],
+        on_change: Callable[[], None],
+        on_failed: Callable[[str], None],
+        on_progress: Callable[[Progress], None],
+        on_ready: Callable[[Ready], None],
+    ) -> None:
+        self._config = config
+        self._observer = observer
+        self._on_step = on_step
+        self._on_up = on_up
+        self._on_down = on_down
+        self._on_change = on_change
+        self._on_failed = on_failed
+        self._on_progress = on_progress
+        self._on_ready = on_ready
+        self._state = EngineState.STARTING
+        self._leaving = False
+        self._info: Ready | None = None
+        self._answers = b""
+        self._process: EngineProcess | None = None
+        self._birth: asyncio.Task[EngineProcess] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> EngineState:
+        """What can be asked now."""
+        leaving = self._leaving and self._state is EngineState.READY
+        return EngineState.LEAVING if leaving else self._state
+
+    @property
+    def info(self) -> Ready | None:
+        """What the last process found at its start; None until one was ready."""
+        return self._info
+
+    @property
+    def process_id(self) -> int | None:
+        """The process, while there is one."""
+        return self._process.id if self._process else None
+
+    def start(self, answers: bytes) -> None:
+        """Begin to start a process; returns at once.
+
+        Args:
+            answers: known answers, as in `Configure`.
+        """
+        self._answers = answers
+        self._task = asyncio.create_task(self._run(), name="engine supervisor")
+
+    def leave(self) -> None:
+        """Say that the service will end soon; nothing else changes."""
+        self._leaving = True
+        self._on_change()
+
+    def drain(self) -> None:
+        """Start no process any more."""
+        self._set_state(EngineState.DRAINING)
+
+    async def stop(self) -> None:
+        """End the process."""
+        self.drain()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._birth is not None:  # a process that is being made has no owner yet, and must not stay behind
+            with contextlib.suppress(OSError):
+                self._process = await self._birth
+        await self._end_process()
+
+    def send(self, message: ToEngine) -> None:
+        """Send a message to the process; without one it is lost."""
+        if self._process is not None:
+            self._process.send(message)
+
+    def replace(self) -> None:
+        """Kill a process that hangs, so that another one takes its place."""
+        if self._process is not None:
+            self._process.kill()
+
+    def on_message(self, message: FromEngine) -> None:
+        """Take one message of the process."""
+        match message:
+            case StepOutputs():
+                self._on_step(message)
+            case Progress():
+                self._observer.loading(message.phase, message.seconds)
+                self._on_progress(message)
+            case Ready():
+                self._info = message
+                self._observer.ready(message)
+                if self._state is not EngineState.DRAINING:
+                    self._set_state(EngineState.READY)
+                self._on_up()
+                self._on_ready(message)
+            case Failed():
+                logger.error("engine: %s", message.message)
+                if self._state is not EngineState.DRAINING:
+                    self._set_state(EngineState.FAILED)
+                if self._info is None:  # a later start is tried again instead
+                    self._on_failed(message.message)
+
+    async def _run(self) -> None:
+        failures = 0
+        while self._may_start():
+            try:
+                was_ready = await self._run_process()
+            except OSError as error:
+                logger.error("the engine process could not be started: %s", error)
+                was_ready = False
+            if not self._may_start():
+                return
+            failures = 1 if was_ready else failures + 1
+            pause = min(0.1 * 2.0**failures, _LONGEST_BACKOFF)
+            logger.error("the engine process ended; starting it again in %.1f s", pause)
+            self._set_state(EngineState.RESTARTING)
+            self._observer.engine_restarted()
+            await asyncio.sleep(pause)
+
+    def _may_start(self) -> bool:
+        """Whether a process may be started: not while draining, nor after a first start that was hopeless."""
+        hopeless = self._state is EngineState.FAILED and self._info is None
+        return not hopeless and self._state is not EngineState.DRAINING
+
+    async def _run_process(self) -> bool:
+        """Run one engine process to its end; True if it was ready at some time.
+
+        Raises:
+            OSError: the system gives no process or no socket.
+        """
+        start = EngineProcess.start(self._config, self.on_message, self._answers)
+        self._birth = asyncio.create_task(start, name="engine start")
+        try:
+            self._process = await asyncio.shield(self._birth)
+        finally:
+            if self._birth.done():
+                self._birth = None
+        self._observer.engine_process(self._process.id)
+        await self._process.closed()
+        was_ready = self._state is EngineState.READY
+        if was_ready:  # readiness and streams must not wait until the process is gone for good
+            self._set_state(EngineState.RESTARTING)
+        self._on_down()
+        await self._end_process()
+        return was_ready
+
+    async def _end_process(self) -> None:
+        process, self._process = self._process, None
+        self._observer.engine_process(None)
+        if process is not None:
+            await process.end()
+
+    def _set_state(self, state: EngineState) -> None:
+        self._state = state
+        self._on_change()
