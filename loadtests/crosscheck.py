@@ -1,4 +1,4 @@
-"""Whether an independent client, ours and the service's own histogram agree: on the count exactly, on TTFT within a bucket.
+"""Whether an independent client, ours and the service's histogram agree: on the count exactly, on TTFT within a bucket.
 
 python -m loadtests.crosscheck --guidellm PATH [--url URL] [--rate 8] [--requests 80] [--out DIR]
 
@@ -227,7 +227,8 @@ def _guidellm(program: str, base: str, model: str, prompts: Sequence[str], rate:
     with TemporaryDirectory(prefix="repartee-crosscheck-") as directory:
         data, report = Path(directory) / "prompts.jsonl", Path(directory) / "report.json"
         data.write_bytes(b"".join(msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in prompts))
-        backend = f"kind=openai_http,target={base.removesuffix('/v1')},model={model},request_format=/v1/chat/completions"
+        target = base.removesuffix("/v1")
+        backend = f"kind=openai_http,target={target},model={model},request_format=/v1/chat/completions"
         command = [
             *(program, "run", "--backend", backend, "--profile", f"kind=constant,rate={rate:g}"),
             *("--constraint", f"kind=max_requests,count={len(prompts)}"),
