@@ -197,10 +197,10 @@ def test_another_torch_is_installed_and_the_first_one_again_after_it(checkout: P
     assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
 
 
-TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager", "kubectl": "kubernetes-client"}
+TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
 
 
-@pytest.mark.parametrize("installed", [set(), {"promtool", "kubectl"}, set(TOOLS)])
+@pytest.mark.parametrize("installed", [set(), {"promtool"}, set(TOOLS)])
 def test_ci_installs_what_is_missing_and_leaves_no_service_running(
     tmp_path: Path, installed: set[str]
 ) -> None:
