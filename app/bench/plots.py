@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 DASHES = ("-", "--", "-.", ":")
 _OBJECTIVE = "#444444"
-_TICKS = (0.0, 0.5, 0.9, 0.99, 0.999)
+_TICKS = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999)
 _POINTS = 400
 MISSING = "--plot needs matplotlib, which is not installed here (pip install matplotlib)"
 
@@ -133,7 +133,7 @@ def _finish(axes: "Axes", panel: _Panel) -> None:
         axes.set_xlabel("percentile of gaps")
     plain_numbers(axes)
     axes.set_xticks([_tail(share) for share in _TICKS], [f"{share * 100:g}" for share in _TICKS])
-    axes.set_xlim(0, _tail(_TICKS[-1]))
+    axes.set_xlim(0, max(_tail(0.999), axes.dataLim.x1 + 0.05))
     axes.grid(True, which="major", alpha=0.35)
     axes.legend(fontsize=8, loc="upper left")
     low, high = axes.get_ylim()

@@ -32,6 +32,14 @@ def test_nobody_is_worst_but_the_worst() -> None:
     assert heights[-1] == 1000 and heights[:-2] == [pytest.approx(10)] * (len(heights) - 2)
 
 
+@pytest.mark.parametrize("count", [10, 3000, 30_000])
+def test_the_worst_is_within_the_picture(count: int) -> None:
+    axes = plots.new_figure(4, 4).add_subplot()
+    plots._curve(axes, [0.1] * count, "answers", 0)
+    plots._finish(axes, plots._panels([TTFT])[0])
+    assert float(axes.lines[0].get_xdata()[-1]) < axes.get_xlim()[1] < 4.2
+
+
 def test_a_picture_is_a_png_and_an_svg_with_its_texts() -> None:
     picture = plots.latency_picture("a <title>", {"one": [sample(0.1), sample(0.2)]}, [TTFT])
     assert picture.png.startswith(b"\x89PNG") and picture.svg.startswith("<svg")
