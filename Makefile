@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench gpu-bench lock docs clean
+.PHONY: help serve test check format bench load capacity gpu-bench lock docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -36,6 +36,12 @@ format: .venv/.dev ## rewrite the code in the project's format
 bench: .venv/.dev $(TORCH_STAMP) ## measure latency and throughput of a local server
 	@exec $(BIN)/python -m loadtests.bench $(ARGS)
 
+load: .venv/.dev $(TORCH_STAMP) .venv/.native ## a front end's load on a local server, closed and open loop
+	@exec $(BIN)/python -m loadtests.load $(ARGS)
+
+capacity: .venv/.dev $(TORCH_STAMP) .venv/.native ## the highest rate that still meets the objectives
+	@exec $(BIN)/python -m loadtests.capacity $(ARGS)
+
 gpu-bench: .venv/.dev $(TORCH_STAMP) ## the same with a larger model on a GPU
 	@exec $(BIN)/python -m loadtests.gpu_bench $(ARGS)
 
@@ -49,6 +55,7 @@ docs: .venv/.dev ## write all that is generated: settings, metrics, rules, dashb
 	$(BIN)/python -m docs.metric_reference
 	$(BIN)/python -m deploy.prometheus.generate
 	$(BIN)/python -m deploy.grafana.generate
+	$(BIN)/python -m deploy.kubernetes.generate
 
 clean: ## remove .venv and the caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

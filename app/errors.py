@@ -7,6 +7,7 @@
     │   │   ├── AnswerTooLong      the prompt fits, but not with all the tokens asked for
     │   │   └── CacheSizeExceeded  so many label tokens that the KV cache cannot hold them
     │   ├── InvalidJson
+    │   ├── TooManyKeys
     │   ├── UnsupportedMediaType   the body does not call itself JSON
     │   ├── BodyTooLarge
     │   ├── BodyTimeout            the body did not arrive in time
@@ -85,8 +86,15 @@ class InvalidJson(InvalidRequest):
     def __init__(self) -> None:
         super().__init__(
             "The request body must be one JSON document in UTF-8, without duplicate keys, NaN or Infinity, "
-            "lone surrogates, nesting deeper than 32, or more objects and keys than any request needs."
+            "lone surrogates, nesting deeper than 32, or more objects than any request needs."
         )
+
+
+class TooManyKeys(InvalidRequest):
+    """An object of the request body has more keys than any field of ours takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"An object in the request body has more than {limit:,} keys.")
 
 
 class UnsupportedMediaType(InvalidRequest):

@@ -135,7 +135,7 @@ def _middleware(settings: Settings, metrics: Metrics, spans: SpanMaker | None) -
         *([Middleware(TraceMiddleware, spans=spans)] if spans else []),
         Middleware(RequestContextMiddleware, metrics=metrics),
         *([cors] if settings.cors_origins else []),
-        Middleware(AuthMiddleware, keys=keys),
+        Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
         Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
     ]
 

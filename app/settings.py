@@ -89,6 +89,10 @@ class Settings(BaseSettings):
     allow_open: bool = Field(
         False, description="Listen on other addresses than loopback without any API key."
     )
+    metrics_without_key: bool = Field(
+        False,
+        description="Answer `/metrics` without a key, for scrapers that send none; the network must keep others off.",
+    )
 
     # Limits
     max_body_bytes: int = Field(1 << 20, ge=1024, description="Largest request body, in bytes.")

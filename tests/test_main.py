@@ -75,6 +75,19 @@ async def test_keys_are_asked_for_before_the_body_and_after_the_preflight(
     assert value(metrics, "tenant_requests_total", tenant="-", outcome="rejected") == 1
 
 
+@pytest.mark.parametrize(("setting", "status"), [({}, 401), ({"metrics_without_key": True}, 200)])
+async def test_metrics_are_open_to_scrapers_without_a_key_only_where_that_is_said(
+    tmp_path_factory: pytest.TempPathFactory, setting: dict[str, bool], status: int
+) -> None:
+    _, entry = new_key("acme")
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    file.write_text(json.dumps([{"id": entry.id, "sha256": entry.sha256, "tenant": "acme"}]))
+    app = build_app(FakeEngine(), api_keys_file=file, **setting)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        assert (await client.get("/metrics")).status_code == status
+        assert (await client.get("/version")).status_code == 401
+
+
 async def test_a_model_without_a_chat_template_serves_completions() -> None:
     app = create_app(Settings(model=str(toy_directory(None)), model_name=MODEL), FakeEngine())
     question = {"type": "predicate", "instructions": "Is it angry?"}

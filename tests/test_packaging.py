@@ -1,20 +1,16 @@
 """What surrounds the code agrees with it: locks, Makefile, README, container and dashboard."""
 
 import itertools
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 from importlib.metadata import requires
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from app.settings import EMBEDDED_MODEL, PREFIX, Settings
+from app.settings import EMBEDDED_MODEL, PREFIX
 from docs.settings_table import settings_table, with_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -201,10 +197,10 @@ def test_another_torch_is_installed_and_the_first_one_again_after_it(checkout: P
     assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
 
 
-TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager", "kubectl": "kubernetes-client"}
+TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
 
 
-@pytest.mark.parametrize("installed", [set(), {"promtool", "kubectl"}, set(TOOLS)])
+@pytest.mark.parametrize("installed", [set(), {"promtool"}, set(TOOLS)])
 def test_ci_installs_what_is_missing_and_leaves_no_service_running(
     tmp_path: Path, installed: set[str]
 ) -> None:
@@ -224,96 +220,6 @@ def test_ci_installs_what_is_missing_and_leaves_no_service_running(
     assert set(TOOLS.values()) & set(calls[1].split()) == set(missing)
     assert {call.split()[1] for call in calls[2:-2]} == {"prometheus", "prometheus-alertmanager"}
     assert all(" stop " in call for call in calls[2:-2])
-
-
-DOCKERFILE = (ROOT / "Dockerfile").read_text()
-
-
-def test_hadolint_has_no_complaint() -> None:
-    hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout
-
-
-def instructions() -> list[str]:
-    joined = DOCKERFILE.replace("\\\n", " ")
-    return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def test_the_base_image_is_an_argument_of_every_stage() -> None:
-    assert instructions()[0].startswith("ARG BASE_IMAGE=")
-    stages = [line for line in instructions() if line.startswith("FROM ")]
-    assert len(stages) == 2
-    assert all(line.startswith("FROM ${BASE_IMAGE}") for line in stages)
-
-
-def test_the_container_runs_as_a_number_and_is_stopped_by_sigterm() -> None:
-    last = "\n".join(instructions()).rsplit("FROM ", 1)[-1]
-    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", last, re.MULTILINE)
-    assert "STOPSIGNAL SIGTERM" in last
-    assert re.search(r'^ENTRYPOINT \["', last, re.MULTILINE)
-
-
-def test_the_dockerfile_has_no_heredoc() -> None:
-    assert "<<" not in DOCKERFILE
-
-
-def test_the_health_check_asks_livez_in_python() -> None:
-    check = next(line for line in instructions() if line.startswith("HEALTHCHECK"))
-    command = json.loads(check[check.index("CMD ") + 4 :])
-    assert command[1] == "-c"
-    compile(command[2], "healthcheck", "exec")
-    assert "/livez" in command[2]
-
-
-def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
-    allowed = re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    copies = [
-        line.split()[1:-1] for line in instructions() if line.startswith("COPY ") and "--from" not in line
-    ]
-    sources = [source for copy in copies for source in copy]
-    assert sources
-    for source in sources:
-        assert (ROOT / source).exists(), source
-        assert source.split("/")[0] in allowed, source
-
-
-COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-
-
-def test_compose_mounts_files_that_exist() -> None:
-    mounts = [mount.split(":")[0] for service in COMPOSE["services"].values() for mount in service["volumes"]]
-    files = [mount for mount in mounts if mount.startswith("./")]
-    assert files
-    assert all((ROOT / file).exists() for file in files)
-    assert {mount for mount in mounts if not mount.startswith("./")} == set(COMPOSE["volumes"])
-
-
-def test_compose_publishes_on_loopback_only() -> None:
-    ports = [port for service in COMPOSE["services"].values() for port in service["ports"]]
-    assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
-
-
-def test_compose_sets_only_settings_that_exist() -> None:
-    environment = COMPOSE["services"]["repartee"]["environment"]
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    dockerfile = set(re.findall(rf"{PREFIX}[A-Z_]+(?==)", DOCKERFILE))
-    assert environment
-    assert set(environment) <= known
-    assert dockerfile and dockerfile <= known
-
-
-def test_compose_waits_longer_than_the_service_drains() -> None:
-    grace = int(COMPOSE["services"]["repartee"]["stop_grace_period"].removesuffix("s"))
-    assert grace > Settings.model_fields["drain_seconds"].default
-
-
-def test_prometheus_scrapes_the_service_of_the_compose_file() -> None:
-    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
-    targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
-    assert [target.split(":")[0] for target in targets] == ["repartee"]
-    assert targets[0].endswith(COMPOSE["services"]["repartee"]["ports"][0].rsplit(":", 1)[-1])
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/structure.md", "docs/log.md"])

@@ -16,9 +16,9 @@ from app import errors
 
 _FIELD = re.compile(r"[a-z][a-z_]{0,40}")
 _TYPE_NAMES = frozenset({"str", "int", "float", "bool", "list", "dict"})
-_FREE_KEYS = frozenset({"metadata", "logit_bias"})
+_FREE_KEYS = frozenset({"metadata", "logit_bias", "criteria"})
 """Fields whose keys are the client's own text."""
-_TAGS = frozenset({"predicate", "choice", "score"})
+_TAGS = frozenset({"predicate", "choice", "score", "noul"})
 """Types of a question: schema errors name them after its index, as if they were a level of the body."""
 _CLIENT_CLOSED_REQUEST = 499
 
@@ -64,6 +64,7 @@ _VALIDATION_ERRORS = {
     "stream_options": ("This field is allowed only with stream set to true.", "invalid_value"),
     "max_tokens": ("max_tokens and max_completion_tokens must not differ.", "invalid_value"),
     "stop_length": ("A stop string must have between 1 and 256 bytes.", "invalid_value"),
+    "question_names": ("The names of the questions must differ from each other.", "invalid_value"),
     "token_id": ("The keys of this field must be token ids.", "invalid_value"),
 }
 _BOUNDS = {

@@ -42,11 +42,13 @@ class AuthMiddleware:
 
     Args:
         keys: the known keys; None admits everyone (the service then listens on loopback only).
+        metrics_without_key: whether `/metrics` answers as the health paths do.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing | None) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyRing | None, *, metrics_without_key: bool = False) -> None:
         self._app = app
         self._keys = keys
+        self._open_paths = OPEN_PATHS | {"/metrics"} if metrics_without_key else OPEN_PATHS
         self._quotas = {entry.id: Quota(entry) for entry in keys.entries} if keys else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,7 +58,7 @@ class AuthMiddleware:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         scope["state"]["principal"] = Principal()
-        if self._keys is None or scope["path"] in OPEN_PATHS:
+        if self._keys is None or scope["path"] in self._open_paths:
             return await self._app(scope, receive, send)
         observation: Observation = scope["state"]["observation"]
         try:

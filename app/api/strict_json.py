@@ -11,7 +11,7 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from app.errors import InvalidJson, UnsupportedMediaType
+from app.errors import InvalidJson, TooManyKeys, UnsupportedMediaType
 
 MAX_DEPTH = 32
 MAX_CONTAINERS = 1 << 15
@@ -28,7 +28,8 @@ def parse(body: bytes) -> Any:
 
     Raises:
         InvalidJson: not UTF-8, not one document, duplicate keys, NaN or Infinity (also by overflow), lone
-            surrogates, or larger in shape than any request of ours: depth, containers, keys of one object.
+            surrogates, or larger in shape than any request of ours: depth, containers.
+        TooManyKeys: one object has more of them than any of ours.
     """
     try:
         _check_shape(body)
@@ -40,8 +41,10 @@ def parse(body: bytes) -> Any:
 
 
 def _check_keys(pairs: list[tuple[str, Any]]) -> None:
-    if len(pairs) > MAX_KEYS or len(dict(pairs)) != len(pairs):
+    if len(dict(pairs)) != len(pairs):
         raise ValueError
+    if len(pairs) > MAX_KEYS:
+        raise TooManyKeys(MAX_KEYS)
 
 
 def _check_shape(body: bytes) -> None:

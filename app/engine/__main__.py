@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 
@@ -21,12 +22,12 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Load the model, say what was found, then serve until the API process is gone."""
-    _die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API process decides
     with (
         socket.socket(fileno=int(sys.argv[1])) as end,
         contextlib.suppress(BrokenPipeError, ConnectionResetError),
     ):
+        _die_with_parent(end)
         return _serve(BlockingChannel(end), end.fileno())
     return 0
 
@@ -59,12 +60,17 @@ def _serve(channel: BlockingChannel, arrivals: int) -> int:
     return 0
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process with its parent, so that a long forward pass leaves no orphan."""
+def _die_with_parent(end: socket.socket) -> None:
+    """Ask Linux to end this process with its parent, so that a long forward pass leaves no orphan.
+
+    Args:
+        end: of the socketpair, whose maker is the parent. In a container it may well be process 1.
+    """
     if sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # the parent was gone before the request was made
+    maker, _, _ = struct.unpack("3i", end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    if os.getppid() != maker:  # the parent was gone before the request was made
         sys.exit(0)
 
 

@@ -36,11 +36,22 @@ INLINE_CHARACTERS = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question about one text; `param` is the request field that the text came from."""
+    """One question about one text.
+
+    Attributes:
+        param: the request field that the text came from.
+        question_param: the one that the question's instructions came from.
+    """
 
     question: Question
     text: str
     param: str = "input"
+    question_param: str = "instructions"
+
+    @property
+    def longest(self) -> tuple[int, str]:
+        """Characters and field of what is long about it, where it is too long."""
+        return max((len(self.text), self.param), (len(self.question.instructions or ""), self.question_param))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +173,9 @@ class DecisionService:
         for query in queries:
             if not query.text.strip():
                 raise InvalidRequest("The text must not be empty.", query.param)
-            if limit and len(query.text) > limit * MOST_CHARACTERS_PER_TOKEN:
-                raise ContextLengthExceeded(limit, query.param)
+            size, param = query.longest
+            if limit and size > limit * MOST_CHARACTERS_PER_TOKEN:
+                raise ContextLengthExceeded(limit, param)
 
     def _context(self) -> int:
         """Longest sequence in tokens; 0 while it is not known (the engine then refuses anyway)."""
@@ -190,7 +202,7 @@ class DecisionService:
         except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
             raise InvalidRequest(error.message, query.param) from error
         labels = [self._ids_of_label(label.text) for label in query.question.labels]
-        self._check_length(len(prompt), labels, query.param)
+        self._check_length(len(prompt), labels, query)
         if len({tuple(ids) for ids in labels}) < len(labels):
             raise InvalidRequest("Two labels are the same to this model.", "labels")
         return _Encoded(prompt, labels)
@@ -198,16 +210,16 @@ class DecisionService:
     def _encode_label(self, text: str) -> list[int]:
         return [*self._tokenizer.encode(text), self._turn_end]
 
-    def _check_length(self, prompt: int, labels: list[list[int]], param: str) -> None:
+    def _check_length(self, prompt: int, labels: list[list[int]], query: Query) -> None:
         """Refuse what the engine could never run: each label follows the prompt, and all lie in the cache at once."""
         limit, capacity = self._context(), self._capacity()
         lengths = [len(ids) for ids in labels]
         if limit and prompt + max(lengths) > limit:
-            raise ContextLengthExceeded(limit, param)
+            raise ContextLengthExceeded(limit, query.longest[1])
         if not capacity or prompt + sum(lengths) <= capacity:
             return
         if prompt + len(build_label_tree(labels).tokens) > capacity:  # what labels share is stored once
-            raise CacheSizeExceeded(capacity, param)
+            raise CacheSizeExceeded(capacity, query.param)
 
     async def _read(self, stream: RequestStream, item: _Encoded, observation: Observation) -> Judgement:
         scores: list[float] = []

@@ -9,6 +9,10 @@ from app.errors import InvalidRequest
 from app.observation import DecisionType
 
 MAX_LABEL_CHARACTERS = 128
+LABEL_RULE = (
+    f"A label has at most {MAX_LABEL_CHARACTERS} characters and no line breaks or control characters."
+)
+"""For those who write labels; see `checked_labels`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from openai.types.chat import completion_create_params as chat_params
 from app.api.schemas.chat import ChatRequest
 from app.api.schemas.completions import CompletionRequest
 from app.api.security import OPEN_PATHS
+from app.services.questions import MAX_LABEL_CHARACTERS
 from tests.api.conftest import MODEL
 from tests.fakes import FakeEngine
 
@@ -381,6 +382,21 @@ async def test_the_bodies_are_documented(client: httpx.AsyncClient) -> None:
         schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         fields = document["components"]["schemas"][schema["$ref"].split("/")[-1]]["properties"]
         assert set(VALID[path]) <= set(fields)
+
+
+@pytest.mark.parametrize(
+    ("schema", "field"),
+    [
+        ("ChoiceQuestion", "choices"),
+        ("ScoreQuestion", "levels"),
+        ("ClassifyRequest", "labels"),
+        ("ChoiceQuery", "criteria"),
+        ("ScoreQuery", "criteria"),
+    ],
+)
+async def test_what_a_label_may_be_is_documented(client: httpx.AsyncClient, schema: str, field: str) -> None:
+    schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    assert f"at most {MAX_LABEL_CHARACTERS} characters" in schemas[schema]["properties"][field]["description"]
 
 
 async def test_every_route_documents_its_errors_in_their_own_shape(client: httpx.AsyncClient) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.api import strict_json
 from app.api.strict_json import INLINE_BYTES, MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, StrictRequest, parse
-from app.errors import InvalidJson
+from app.errors import InvalidJson, TooManyKeys
 
 numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | numbers | st.text()
@@ -50,12 +50,20 @@ def test_what_json_can_say_is_read(value: object, ascii_only: bool) -> None:
         + b'"'
         + b'\\"' * 500_000,  # never ends, and must not be scanned anew at each quote
         b"[" + b"{}," * MAX_CONTAINERS + b"{}]",
-        b"{" + b",".join(b'"%d":0' % key for key in range(MAX_KEYS + 1)) + b"}",
     ],
 )
 def test_what_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidJson):
         parse(body)
+
+
+def test_an_object_with_too_many_keys_is_json_all_the_same() -> None:
+    def body(keys: int) -> bytes:
+        return b'{"logit_bias": {' + b",".join(b'"%d":0' % key for key in range(keys)) + b"}}"
+
+    assert len(parse(body(MAX_KEYS))["logit_bias"]) == MAX_KEYS
+    with pytest.raises(TooManyKeys, match="1,024 keys"):
+        parse(body(MAX_KEYS + 1))
 
 
 def test_depth_is_what_counts_and_not_the_number_of_brackets() -> None:

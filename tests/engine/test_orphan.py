@@ -1,10 +1,13 @@
-"""The engine process does not outlive an API process that was killed."""
+"""The engine process does not outlive an API process that was killed, and knows it from one that is process 1."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+
+import pytest
 
 from tests.engine.core.tiny_models import tiny_checkpoint
 
@@ -49,3 +52,13 @@ def test_killing_the_parent_ends_the_engine() -> None:
     if still_there:
         os.kill(engine, signal.SIGKILL)
     assert not still_there
+
+
+def test_a_parent_that_is_process_1_of_its_container_is_alive() -> None:
+    unshare = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], capture_output=True).returncode:
+        pytest.skip("this system grants no namespace of processes")
+    source = PARENT.replace("await asyncio.sleep(600)", "assert engine.process_id == 2; await engine.stop()")
+    command = [*unshare, sys.executable, "-c", source, str(tiny_checkpoint("llama"))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("2\n", 0), done.stderr

@@ -145,7 +145,7 @@ def conversation(
     """
     ours, theirs = open_socketpair()
     monkeypatch.setattr(sys, "argv", ["engine", str(theirs.detach())])
-    monkeypatch.setattr(process, "_die_with_parent", lambda: None)
+    monkeypatch.setattr(process, "_die_with_parent", lambda end: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     messages: list[FromEngine] = []
     with ours, ThreadPoolExecutor(1) as executor:

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import time
 from collections.abc import Sequence
 
@@ -171,11 +172,19 @@ async def test_text_beyond_the_context_is_refused() -> None:
     assert engine.prompts == []
 
 
-async def test_text_far_beyond_the_context_is_not_even_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("instructions", "text", "param"),
+    [(None, "xyz " * 100_000, "input"), ("xyz " * 100_000, "text", "instructions")],
+)
+async def test_what_is_far_beyond_the_context_is_not_even_tokenized(
+    instructions: str | None, text: str, param: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     decisions = service(ScoringEngine())
     monkeypatch.setattr(TOKENIZER, "encode_prompt", None)
-    with pytest.raises(ContextLengthExceeded):
-        await decisions.judge([Query(question("a", "b"), "xyz " * 100_000)], Observation("req"))
+    asked = dataclasses.replace(question("a", "b"), instructions=instructions)
+    with pytest.raises(ContextLengthExceeded) as refused:
+        await decisions.judge([Query(asked, text)], Observation("req"))
+    assert refused.value.param == param
 
 
 async def test_labels_fit_the_cache_behind_the_prompt_or_are_refused() -> None:

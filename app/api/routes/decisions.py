@@ -1,7 +1,7 @@
 """The three shapes of a decision over HTTP: decisions, systemone and classify."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -69,14 +69,19 @@ async def _call(
 Call = Annotated[DecisionCall, Depends(_call)]
 
 
+def _places(questions: Sized) -> list[str]:
+    """How each question is named to the caller: by its position, since an id is the caller's own text."""
+    return [f"questions.{index}" for index in range(len(questions))]
+
+
 @router.post("/v1/decisions")
 async def decide(body: DecisionsRequest, call: Call) -> DecisionsResponse:
     """Typed questions about one input, each answered with probabilities in one forward pass."""
     call.check(body.model, questions=len(body.questions))
     text = body.text
     queries = [
-        Query(question.question(call.service, f"questions.{index}"), text)
-        for index, question in enumerate(body.questions)
+        Query(question.question(call.service, param), text, question_param=f"{param}.instructions")
+        for param, question in zip(_places(body.questions), body.questions, strict=True)
     ]
     judgements = await call.judge(queries, body.prompt_cache_key)
     answers = [
@@ -91,8 +96,8 @@ async def system_one(body: SystemOneRequest, call: Call) -> SystemOneResponse:
     call.check(body.model, questions=len(body.questions))
     text = body.text
     queries = [
-        Query(question.question(call.service, "questions"), text, "state")
-        for question in body.questions.values()
+        Query(question.question(call.service, param), text, "state", f"{param}.instructions")
+        for param, question in zip(_places(body.questions), body.questions.values(), strict=True)
     ]
     judgements = await call.judge(queries)
     answers = {

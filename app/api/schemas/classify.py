@@ -8,7 +8,7 @@ from pydantic import Field
 from app.api.schemas.base import StrictModel
 from app.api.schemas.decisions import DecisionsUsage
 from app.services.decisions import DecisionService, Judgement
-from app.services.questions import Label, Question, checked_labels
+from app.services.questions import LABEL_RULE, Label, Question, checked_labels
 
 
 class LabelSpec(StrictModel):
@@ -27,7 +27,7 @@ class ClassifyRequest(StrictModel):
 
     model: str
     input: str | Annotated[list[str], Field(min_length=1)]
-    labels: list[str] | list[LabelSpec]
+    labels: Annotated[list[str] | list[LabelSpec], Field(description=LABEL_RULE)]
     instructions: Annotated[str, Field(min_length=1, pattern=r"\S")] | None = None
     multi_label: bool = False
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from app.api.schemas.base import StrictModel, neutral
 from app.services.decisions import DecisionService, Judgement
 from app.services.label_scores import choice_confidence, expected_level, score_confidence
-from app.services.questions import Label, Question, checked_labels
+from app.services.questions import LABEL_RULE, Label, Question, checked_labels
 
 Instructions = Annotated[str, Field(min_length=1, pattern=r"\S", description="What to decide.")]
-Name = Annotated[str, Field(max_length=128, description="Comes back with the answer.")]
+Name = Annotated[
+    str, Field(max_length=128, description="Comes back with the answer; no two questions have the same.")
+]
 
 
 class PredicateAnswer(StrictModel):
@@ -97,7 +100,7 @@ class ChoiceQuestion(StrictModel):
     type: Literal["choice"]
     name: Name | None = None
     instructions: Instructions
-    choices: list[Choice]
+    choices: Annotated[list[Choice], Field(description=LABEL_RULE)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -133,7 +136,7 @@ class ScoreQuestion(StrictModel):
     type: Literal["score"]
     name: Name | None = None
     instructions: Instructions
-    levels: list[Level]
+    levels: Annotated[list[Level], Field(description=LABEL_RULE)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -184,12 +187,19 @@ class InputMessage(StrictModel):
 AnyQuestion = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
+def _named_apart(questions: list[AnyQuestion]) -> list[AnyQuestion]:
+    names = [question.name for question in questions if question.name is not None]
+    if len(set(names)) < len(names):
+        raise PydanticCustomError("question_names", "names differ")
+    return questions
+
+
 class DecisionsRequest(StrictModel):
     """Typed questions about one input."""
 
     model: str
     input: str | Annotated[list[InputMessage], Field(min_length=1)]
-    questions: Annotated[list[AnyQuestion], Field(min_length=1)]
+    questions: Annotated[list[AnyQuestion], Field(min_length=1), AfterValidator(_named_apart)]
     prompt_cache_key: Annotated[str, Field(max_length=512)] | None = Field(
         None, description="Requests share cached prefixes only under equal keys."
     )

@@ -4,11 +4,12 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import InitErrorDetails
 
 from app.api.schemas.base import StrictModel
 from app.services.decisions import DecisionService, Judgement
 from app.services.label_scores import choice_confidence, expected_level, score_confidence
-from app.services.questions import Label, Question, checked_labels
+from app.services.questions import LABEL_RULE, Label, Question, checked_labels
 
 Instructions = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
@@ -47,7 +48,7 @@ class ChoiceQuery(StrictModel):
 
     type: Literal["choice"]
     instructions: Instructions | None = None
-    criteria: dict[str, str | None]
+    criteria: Annotated[dict[str, str | None], Field(description=LABEL_RULE)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -71,7 +72,7 @@ class ScoreQuery(StrictModel):
 
     type: Literal["score"]
     instructions: Instructions | None = None
-    criteria: list[str]
+    criteria: Annotated[list[str], Field(description=LABEL_RULE)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -111,12 +112,24 @@ class NoulQuery(StrictModel):
 AnyQuery = Annotated[ChoiceQuery | ScoreQuery | NoulQuery, Field(discriminator="type")]
 
 
-def _nameless(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Validate without telling where: the places below are the caller's own ids and options."""
+def _by_position(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Validate, telling which question is wrong by its position: its id is the caller's own text."""
     try:
         return validate(value)
     except ValidationError as error:
-        raise ValueError from error
+        places = {name: index for index, name in enumerate(value)} if isinstance(value, dict) else {}
+        raise ValidationError.from_exception_data(
+            error.title,
+            [
+                InitErrorDetails(
+                    type=problem["type"],
+                    loc=tuple(places.get(part, part) for part in problem["loc"][:1]) + problem["loc"][1:],
+                    input=problem["input"],
+                    ctx=problem.get("ctx", {}),
+                )
+                for problem in error.errors()
+            ],
+        ) from error
 
 
 class SystemOneRequest(StrictModel):
@@ -125,7 +138,9 @@ class SystemOneRequest(StrictModel):
     model: str
     state: str | dict[str, Any] | list[Any]
     questions: Annotated[
-        dict[Annotated[str, Field(max_length=128)], AnyQuery], Field(min_length=1), WrapValidator(_nameless)
+        dict[Annotated[str, Field(max_length=128)], AnyQuery],
+        Field(min_length=1),
+        WrapValidator(_by_position),
     ]
 
     @property

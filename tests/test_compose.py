@@ -1,0 +1,116 @@
+"""What the compose files promise without being run; deploy/image runs them."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from app.settings import PREFIX, Settings
+from tests.service.running_service import ROOT
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OVERLAY: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+REPLICAS = ("repartee", "repartee-2")
+
+
+def test_mounts_are_files_that_exist_or_volumes_that_are_named() -> None:
+    mounts = [mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
+    files = [mount for mount in mounts if mount.startswith("./")]
+    assert files
+    assert [file for file in files if not (ROOT / file).exists()] == []
+    assert {mount for mount in mounts if not mount.startswith("./")} == set(COMPOSE["volumes"])
+
+
+def test_files_are_mounted_where_they_cannot_be_changed() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
+    assert all(mount.endswith(":ro") for mount in mounts if mount.startswith("./"))
+
+
+def test_ports_are_published_on_loopback_only_each_with_a_variable_of_its_own() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    chosen = [re.fullmatch(r"127\.0\.0\.1:\$\{([A-Z]+_PORT):-(\d+)\}:(\d+)", port) for port in ports]
+    assert len(ports) == 5
+    assert all(chosen)
+    assert len({found[1] for found in chosen if found}) == len({found[2] for found in chosen if found}) == 5
+
+
+def test_images_from_elsewhere_are_pinned_and_named_in_full() -> None:
+    images = {service["image"] for service in SERVICES.values()} - {"repartee"}
+    assert len(images) == 4
+    assert all(re.fullmatch(r"docker\.io/[a-z-]+/[a-z]+:v?\d+\.\d+\.\d+", image) for image in images)
+
+
+@pytest.mark.parametrize("file", [COMPOSE, OVERLAY], ids=["docker-compose.yml", "docker-compose.gpu.yml"])
+def test_only_settings_that_exist_are_set(file: dict[str, Any]) -> None:
+    names = [name for service in file["services"].values() for name in service.get("environment", {})]
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert {name for name in names if name.startswith(PREFIX)} <= known
+
+
+def test_no_service_of_the_overlay_is_new() -> None:
+    assert set(OVERLAY["services"]) <= set(SERVICES)
+
+
+def test_no_service_waits_for_the_health_of_another() -> None:
+    assert not any("depends_on" in service for service in SERVICES.values())
+
+
+def test_the_gpu_is_reserved_for_each_replica_and_the_target_is_the_one_with_cuda() -> None:
+    assert SERVICES["repartee"]["build"]["target"] == "cpu"
+    assert OVERLAY["services"]["repartee"]["build"]["target"] == "cuda"
+    for name in REPLICAS:
+        (device,) = OVERLAY["services"][name]["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+
+
+def test_only_one_service_builds_the_image_that_all_of_them_run() -> None:
+    for file in (COMPOSE, OVERLAY):
+        assert [name for name, service in file["services"].items() if "build" in service] == ["repartee"]
+        assert len({file["services"][name]["image"] for name in (*REPLICAS, "load")}) == 1
+
+
+def test_replicas_are_equal_and_confined() -> None:
+    first, second = (SERVICES[name] for name in REPLICAS)
+    assert {key: value for key, value in first.items() if key not in ("build", "ports")} == {
+        key: value for key, value in second.items() if key != "profiles"
+    }
+    assert first["read_only"] and first["cap_drop"] == ["ALL"]
+    assert all("no-new-privileges:true" in service["security_opt"] for service in SERVICES.values())
+
+
+def test_a_stop_waits_longer_than_the_service_drains() -> None:
+    grace = int(SERVICES["repartee"]["stop_grace_period"].removesuffix("s"))
+    fields = Settings.model_fields
+    assert grace > fields["drain_delay_seconds"].default + fields["drain_seconds"].default
+
+
+def test_prometheus_scrapes_every_replica() -> None:
+    (job,) = PROMETHEUS["scrape_configs"]
+    assert job["static_configs"] == [{"targets": ["repartee:8000"]}]
+    (found,) = job["dns_sd_configs"]
+    assert (found["names"], found["port"]) == (["repartee-2"], 8000)
+    assert SERVICES["repartee"]["ports"][0].endswith(":8000")
+
+
+def test_prometheus_finds_its_rules_and_the_alertmanager() -> None:
+    mounted = dict(mount.split(":")[:2] for mount in SERVICES["prometheus"]["volumes"])
+    assert mounted["./deploy/prometheus/prometheus.yml"] == "/etc/prometheus/prometheus.yml"
+    assert mounted["./deploy/prometheus/rules"] == "/etc/prometheus/rules"
+    assert PROMETHEUS["rule_files"] == ["rules/*.yml"]
+    (manager,) = PROMETHEUS["alerting"]["alertmanagers"]
+    assert manager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+
+
+def test_grafana_reads_the_dashboards_where_they_are_mounted() -> None:
+    grafana = SERVICES["grafana"]
+    mounted = dict(mount.split(":")[:2] for mount in grafana["volumes"])
+    provider = yaml.safe_load((ROOT / "deploy/grafana/provisioning/dashboards/repartee.yml").read_text())
+    (path,) = [entry["options"]["path"] for entry in provider["providers"]]
+    assert mounted["./deploy/grafana/dashboards"] == path
+    home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / "deploy/grafana/dashboards" / home.removeprefix(f"{path}/")).exists()
+    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert [entry["url"] for entry in source["datasources"]] == ["http://prometheus:9090"]
