@@ -1,1 +1,1 @@
-"""Load tests: a streaming client, the side-by-side bench, its GPU form, and locust scenarios."""
+"""Load tests: the side-by-side bench, its GPU form, and the load of a front end."""

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def write(
     Raises:
         OSError: they cannot be written.
     """
+    command = re.sub(r" --out (\S+)", "", command)  # a place on this machine alone
     today = datetime.date.today().isoformat()
     stem, facts = f"{today}-{name}", {"date": today, **machine(), "command": command}
     written = page.save(directory, stem, title, facts, pictures, text)

@@ -1,0 +1,53 @@
+"""Count and median of each client are held against the service's own; one that differs is named."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.bench.http_stream import RequestFailed
+from loadtests import crosscheck
+from loadtests.crosscheck import Client, read_guidellm, read_metrics
+
+_NAME = "repartee_time_to_first_token_seconds_bucket"
+EXPOSITION = "\n".join(
+    [f'{_NAME}{{model="m",stream="true",le="{le}"}} {count}' for le, count in
+     [("0.005", 1), ("0.01", 6), ("0.02", 9), ("0.04", 10), ("+Inf", 10)]]
+    + [f'{_NAME}{{model="m",stream="false",le="+Inf"}} 99']
+    + ['repartee_requests_total{model="m",outcome="ok",task="chat"} 10.0']
+    + ['repartee_requests_total{model="m",outcome="rejected",task="chat"} 3.0']
+)  # fmt: skip
+
+
+def test_the_services_counts_are_read() -> None:
+    counted = read_metrics(EXPOSITION)
+    assert counted.requests == 10 and counted.bounds[counted.median_bucket()] == 0.01
+    assert counted.since(counted).requests == 0
+    with pytest.raises(RequestFailed):
+        read_metrics("up 1")
+
+
+@pytest.mark.parametrize(
+    ("requests", "ttft", "faults"),
+    [(10, 0.008, 0), (10, 0.003, 0), (10, 0.015, 0), (10, 0.03, 1), (9, 0.008, 1), (9, 0.03, 2)],
+)
+def test_counts_are_exact_and_medians_within_one_bucket(requests: int, ttft: float, faults: int) -> None:
+    assert len(Client("c", requests, ttft, read_metrics(EXPOSITION)).faults) == faults
+
+
+def test_another_report_is_refused() -> None:
+    with pytest.raises(RequestFailed):
+        read_guidellm(b'{"benchmarks": []}')
+
+
+def test_without_guidellm_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert crosscheck.main(["--guidellm", "/nowhere/guidellm"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_both_clients_and_the_service_agree(tmp_path: Path) -> None:
+    program = os.environ.get("GUIDELLM") or shutil.which("guidellm")
+    if not program:
+        pytest.skip("guidellm is neither on PATH nor named by GUIDELLM")
+    assert crosscheck.main(["--guidellm", program, "--requests", "40", "--out", str(tmp_path)]) == 0
