@@ -45,9 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     findings = Findings()
     try:
-        with _folders(options.cache) as (cache, work):
-            with own_storage(cache / "storage", keep_images=options.cache is not None) as containers:
-                _test(containers, options.only, cache, work, findings)
+        with (
+            _folders(options.cache) as (cache, work),
+            own_storage(cache / "storage", keep_images=options.cache is not None) as containers,
+        ):
+            _test(containers, options.only, cache, work, findings)
     except (CheckFailed, CommandFailed, NotReady, OSError) as error:
         print(
             "\n".join(["image test failed: " + str(error), *getattr(error, "__notes__", [])]), file=sys.stderr
