@@ -19,7 +19,13 @@ def debian_root(cache: Path, work: Path) -> Path:
     archive = cache / f"{DEBIAN}-minbase.tar"
     if not archive.exists():
         root = work / "rootfs"
-        command = ["debootstrap", "--variant=minbase", DEBIAN, str(root), sources.debian_mirror()]
+        command = [
+            "debootstrap",
+            "--variant=minbase",
+            DEBIAN,
+            str(root),
+            *filter(None, [sources.debian_mirror()]),
+        ]
         run(command, seconds=_BOOTSTRAP_SECONDS)
         (root / "etc/apt/sources.list").write_text("")  # it names this machine's mirror
         partial = archive.with_suffix(".partial")

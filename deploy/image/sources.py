@@ -12,7 +12,6 @@ from pathlib import Path
 from deploy.image.tools import CommandFailed, run
 
 _SECONDS = 60
-_PUBLIC_MIRROR = "http://deb.debian.org/debian"
 _APT_PLACES = (
     "/etc/apt/sources.list",
     "/etc/apt/sources.list.d",
@@ -57,10 +56,10 @@ def local_places(options: dict[str, str]) -> list[Path]:
 
 
 def debian_mirror() -> str:
-    """The first Debian archive that apt knows here, without the security one; else the public mirror."""
+    """The first Debian archive that apt knows here, without the security one; else empty: debootstrap's own."""
     texts = [path.read_text(errors="replace") for path in _source_files()]
     addresses = re.findall(r"^(?:deb .*?|URIs: *)(https?://\S+)", "\n".join(texts), re.MULTILINE)
-    return next((one for one in addresses if one.rstrip("/").endswith("/debian")), _PUBLIC_MIRROR)
+    return next((one for one in addresses if one.rstrip("/").endswith("/debian")), "")
 
 
 def _source_files() -> list[Path]:
