@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench load capacity gpu-bench lock docs clean
+.PHONY: help serve test check format bench load capacity image-test gpu-bench lock docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -44,6 +44,9 @@ capacity: .venv/.dev $(TORCH_STAMP) .venv/.native ## the highest rate that still
 
 gpu-bench: .venv/.dev $(TORCH_STAMP) ## the same with a larger model on a GPU
 	@exec $(BIN)/python -m loadtests.gpu_bench $(ARGS)
+
+image-test: .venv/.dev ## build the image and run it, hardened, without a Docker engine
+	@exec $(BIN)/python -m deploy.image.image_test $(ARGS)
 
 lock: .venv/.dev ## resolve requirements/*.in anew; UPGRADE=--upgrade takes newer versions
 	cd requirements && ../$(LOCK) $(UPGRADE) runtime.in -o runtime.txt

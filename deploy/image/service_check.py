@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from deploy.image.clients import Stream, counted, steady_streams, stream, wait_until_ready
 from deploy.image.containers import Containers
 from deploy.image.findings import Findings, require
@@ -70,7 +72,7 @@ def check_content(containers: Containers, image: str, findings: Findings) -> Non
     findings.add("compilers, installers, tests, this machine's settings in the image", "none")
 
 
-def check_service(containers: Containers, image: str, findings: Findings) -> None:
+def check_service(containers: Containers, image: str, revision: str, findings: Findings) -> None:
     """Run it hardened, ask it, and stop it under load.
 
     Raises:
@@ -90,6 +92,8 @@ def check_service(containers: Containers, image: str, findings: Findings) -> Non
         )
         require(inside["writable"] == ["/tmp", "/cache"], f"writable are {inside['writable']}")
         findings.add("uid, capabilities, root file system", "10001, none, read-only")
+        told_revision = httpx.get(f"{url}/version", timeout=10).json()["revision"]
+        require(told_revision == revision, f"/version tells the revision {told_revision!r}, not {revision!r}")
         containers.podman("healthcheck", "run", name)
         findings.add("`podman healthcheck run`", "healthy")
         first = stream(url)

@@ -34,8 +34,11 @@ def dockerfile(instruction: str) -> str:
 
 
 def image_variables() -> dict[str, str]:
-    """Variables that the image sets."""
-    return dict(re.findall(r"(\w+)=(\S+)", dockerfile("ENV")))
+    """Variables that the image sets, for a CPU and for CUDA."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    common = text.partition("FROM runtime AS cuda")[0]
+    lines = re.findall(r"^ENV (.*)$", common, re.MULTILINE)
+    return dict(re.findall(r"(\w+)=(\S+)", " ".join(lines)))
 
 
 def read_settings(objects: list[Object]) -> Settings:

@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 
-
 Object = dict[str, Any]
 
 KUBECTL = str(Path(sys.executable).with_name("kubectl"))

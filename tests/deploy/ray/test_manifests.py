@@ -14,6 +14,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from app.settings import Settings, load_settings
 from deploy.ray import application, environment
+from tests.deploy.debian_tools import require
 from tests.deploy.ray.cluster import ROOT
 
 FOLDER = ROOT / "deploy" / "ray"
@@ -112,7 +113,7 @@ def test_kubernetes_accepts_pods_and_policy(documents: list[dict[str, Any]]) -> 
 def test_kubectl_reads_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "kustomization.yaml").write_text("resources: [rayservice.yaml]\n")
     (tmp_path / "rayservice.yaml").write_text((FOLDER / "rayservice.yaml").read_text())
-    command = [KUBECTL, "kustomize", str(tmp_path)]
+    command = [Path(sys.executable).with_name("kubectl"), "kustomize", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     kinds = [document["kind"] for document in yaml.safe_load_all(done.stdout)]
