@@ -183,7 +183,7 @@ def _conclusion(knee: float | None, steps: Sequence[Step]) -> list[str]:
         return ["**No rate met the objectives.**"]
     held = max((step for step in steps if step.rate == knee), key=lambda step: step.point.figures.seconds)
     line = (
-        f"**C = {knee:.3g} requests a second**: held for {held.point.figures.seconds:.0f} s with "
+        f"**C = {knee:.3g} requests a second**: met every objective for {held.point.figures.seconds:.0f} s with "
         f"{held.point.figures.requests} requests."
     )
     if void := _void_above(knee, steps):

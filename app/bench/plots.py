@@ -173,8 +173,8 @@ def sweep_picture(
         if slo.threshold_seconds:
             above.axhline(slo.threshold_seconds * 1e3, color=_OBJECTIVE, linestyle=(0, (1, 1)), linewidth=1)
             above.annotate(f"{slo.name} objective {slo.threshold_seconds * 1e3:g} ms",
-                           (1, slo.threshold_seconds * 1e3), xycoords=("axes fraction", "data"),
-                           ha="right", va="bottom", fontsize=8, color=_OBJECTIVE)  # fmt: skip
+                           (0.01, slo.threshold_seconds * 1e3), xycoords=("axes fraction", "data"),
+                           ha="left", va="bottom", fontsize=8, color=_OBJECTIVE)  # fmt: skip
     above.set(ylabel="milliseconds (log)", yscale="log", title="Latency, counted from when a request was due")
     below.plot(
         rates,
@@ -187,11 +187,11 @@ def sweep_picture(
                color=COLOURS[2], label="goodput: met every objective")  # fmt: skip
     below.set(
         xlabel="arrivals a second (Poisson, log)",
-        ylabel="requests a second (log)",
+        ylabel="requests a second",
         xscale="log",
         title="Goodput",
     )
-    below.set_yscale("log")
+    below.set_ylim(bottom=0)  # no log: an overrun service's goodput may be nothing
     for point in points:
         if point.void:
             for axes in (above, below):
