@@ -1,5 +1,6 @@
 """What the rules say, and that Prometheus' own tool agrees with them and with their tests."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.metrics import Metrics
+from app.settings import Settings
 from app.slos import DEFAULT_FILE, load_slos
 from deploy.prometheus.generate import RULES, main, rule_files, rule_groups
 from tests.deploy.debian_tools import require
@@ -173,6 +175,17 @@ def test_the_runbook_has_a_section_for_every_alert() -> None:
         assert page == "docs/runbook.md" and anchor in anchors
     alerts = {rule["alert"] for rule in rules("alert")}
     assert {heading for heading in headings if heading.startswith("Repartee")} == alerts
+
+
+def test_the_runbook_names_settings_and_panels_that_there_are() -> None:
+    text = (ROOT / "docs/runbook.md").read_text()
+    settings = {f"REPARTEE_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"REPARTEE_[A-Z_]+", text)) <= settings
+    boards = [json.loads(file.read_text()) for file in (ROOT / "deploy/grafana/dashboards").glob("*.json")]
+    titles = {board["title"].removeprefix("Repartee / ") for board in boards}
+    for board in boards:
+        titles |= {panel["title"] for row in board["panels"] for panel in (row, *row.get("panels", ()))}
+    assert {" ".join(name.split()) for name in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text)} <= titles
 
 
 def test_every_selector_finds_a_metric_of_the_service() -> None:
