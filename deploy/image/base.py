@@ -37,12 +37,13 @@ def debian_root(cache: Path, work: Path) -> Path:
     return archive
 
 
-def build_base(containers: Containers, mounts: list[str], cache: Path, work: Path) -> None:
-    """Build `PYTHON_IMAGE`, unless it is there."""
+def build_base(containers: Containers, mounts: list[str], cache: Path, work: Path) -> bool:
+    """Build `PYTHON_IMAGE`; False where it is there already."""
     if containers.has(PYTHON_IMAGE):
-        return
+        return False
     containers.import_root(debian_root(cache, work), _ROOT_IMAGE)
     build_debian(containers, PYTHON_IMAGE, ["python3", "python3-venv"], mounts, work, base=_ROOT_IMAGE)
+    return True
 
 
 def build_debian(

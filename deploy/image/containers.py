@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -95,17 +95,19 @@ class Containers:
 
     def clear(self, *, images: bool) -> None:
         """Remove every container, pod, network and volume of this storage, and its images where asked."""
-        commands: list[Sequence[str]] = [
-            ("pod", "rm", "--force", "--all", "--time", "5"),
-            ("rm", "--force", "--all", "--time", "5"),
-            ("network", "prune", "--force"),
-            ("volume", "prune", "--force"),
+        commands = [
+            ["podman", "pod", "rm", "--force", "--all", "--time", "5"],
+            ["podman", "rm", "--force", "--all", "--time", "5"],
+            ["podman", "network", "prune", "--force"],
+            ["podman", "volume", "prune", "--force"],
+            ["podman", "image", "unmount", "--all", "--force"],
+            ["buildah", "rm", "--all"],  # those of builds that failed
         ]
         if images:
-            commands.append(("rmi", "--force", "--all"))
+            commands.append(["podman", "rmi", "--force", "--all"])
         for command in commands:
             with suppress(CommandFailed):
-                self.podman(*command)
+                run(command, seconds=_SECONDS, environment=self.environment)
 
 
 @contextmanager

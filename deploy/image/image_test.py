@@ -6,7 +6,6 @@ Everything lies in a storage of its own, which is removed at the end, also after
 
 import argparse
 import datetime
-import shlex
 import signal
 import subprocess
 import sys
@@ -58,8 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("image test interrupted; what it made is removed", file=sys.stderr)
         return 130
-    command = shlex.join(["python", "-m", "deploy.image.image_test", *arguments])
-    page = findings.page(machine(), command, datetime.date.today())
+    page = findings.page(machine(), _command(options), datetime.date.today())
     print(f"\n{page}")
     if options.out is not None:
         options.out.write_text(page, encoding="utf-8")
@@ -69,8 +67,10 @@ def main(arguments: Sequence[str]) -> int:
 def _test(containers: Containers, only: Sequence[str], cache: Path, work: Path, findings: Findings) -> None:
     debian, python = sources.debian_mounts(work), sources.python_mounts(work)
     started = time.monotonic()
-    build_base(containers, debian, cache, work)
-    findings.add("base image, s", f"{time.monotonic() - started:.0f}")
+    made = build_base(containers, debian, cache, work)
+    findings.add(
+        "stand-in of the base image, s", f"{time.monotonic() - started:.0f}" if made else "was there"
+    )
     revision = _revision()
     arguments = [*python, f"--build-arg=BASE_IMAGE={PYTHON_IMAGE}", f"--build-arg=REVISION={revision}"]
     started = time.monotonic()
@@ -101,6 +101,13 @@ def _check_refusal(containers: Containers, arguments: Sequence[str], findings: F
         refusal = str(error)
     require("has no CUDA" in refusal, f"the target `cuda` was built with torch for processors {refusal}")
     findings.add("target `cuda` with torch for processors", "refused in one line, as it should be")
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command, without the places of this machine."""
+    only = [] if options.only == CHECKS else ["--only", *options.only]
+    cache = ["--cache", "DIR"] if options.cache else []
+    return " ".join(["python -m deploy.image.image_test", *only, *cache])
 
 
 def _revision() -> str:
