@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import yaml  # type: ignore[import-untyped]
 
-from deploy.image.clients import counted, stream, wait_until_ready
+from deploy.image.clients import counted, steady_streams, stream, wait_until_ready
 from deploy.image.containers import Containers
 from deploy.image.findings import Findings, eventually, require
 from deploy.image.stand_ins import build_stand_ins
@@ -25,6 +26,8 @@ _PROJECT = "repartee-image-test"
 _UP_SECONDS = 180.0
 _WAIT_SECONDS = 60.0
 _SESSIONS = 6
+_CLIENTS = 4
+_STOP_SECONDS = 60
 _REQUESTS_AFTER_KILL = 20
 
 
@@ -92,11 +95,39 @@ def _check_replicas(containers: Containers, prometheus: str, router: str, findin
         "compose, profile scale: router",
         f"{len(streams)} streams of {_SESSIONS} sessions whole; replicas had {' and '.join(map(str, shares.values()))}",
     )
+    _check_upgrade(containers, router, findings)
     containers.podman("kill", _container(containers, "repartee"))
     after = [stream(router) for _ in range(_REQUESTS_AFTER_KILL)]
     whole = counted(after, "whole")
     require(whole == len(after), f"after a replica was killed {whole} of {len(after)} streams were whole")
     findings.add("compose, profile scale: a replica is killed", f"the next {len(after)} streams are whole")
+
+
+def _check_upgrade(containers: Containers, router: str, findings: Findings) -> None:
+    """One replica after the other is stopped and started while clients ask; nothing may be cut, and nothing refused."""
+    with steady_streams(router, _CLIENTS) as streams:
+        for service in ("repartee-2", "repartee"):
+            name = _container(containers, service)
+            containers.podman("stop", "--time", str(_STOP_SECONDS), name, seconds=_STOP_SECONDS + 30)
+            containers.podman("start", name)
+            eventually(partial(_is_ready, containers, name), f"{service} is ready again")
+    lost = len(streams) - counted(streams, "whole")
+    require(
+        lost == 0 and len(streams) > _CLIENTS, f"{lost} of {len(streams)} streams were lost in an upgrade"
+    )
+    findings.add(
+        "compose, profile scale: both replicas are stopped and started in turn, under load",
+        f"{len(streams)} streams, all whole",
+    )
+
+
+def _is_ready(containers: Containers, name: str) -> bool:
+    code = "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/readyz', timeout=5)"
+    try:
+        containers.podman("exec", name, "/opt/venv/bin/python", "-c", code)
+    except CommandFailed:
+        return False
+    return True
 
 
 def _both_take_turns(containers: Containers, router: str) -> bool:
