@@ -4,6 +4,7 @@ What needs PyTorch is found out by a process of the engine's (`app.engine.doctor
 """
 
 import argparse
+import contextlib
 import os
 import socket
 import subprocess
@@ -184,8 +185,9 @@ def _engine(config: EngineConfig) -> Iterator[Finding]:
     )
     assert process.stdin is not None and process.stdout is not None
     with process:
-        process.stdin.write(msgspec.json.encode(config))
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # one that ends before it reads is told by its exit code
+            process.stdin.write(msgspec.json.encode(config))
+            process.stdin.close()
         for line in process.stdout:
             yield msgspec.json.decode(line, type=Finding)
     if process.returncode:

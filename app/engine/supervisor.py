@@ -182,10 +182,10 @@ class EngineSupervisor:
         return was_ready
 
     async def _end_process(self) -> None:
-        process, self._process = self._process, None
         self._observer.engine_process(None)
-        if process is not None:
-            await process.end()
+        if self._process is not None:
+            await self._process.end()
+            self._process = None  # only now: a stop that comes in between ends it again
 
     def _set_state(self, state: EngineState) -> None:
         self._state = state

@@ -144,6 +144,30 @@ async def test_a_stop_while_a_process_is_being_made_leaves_none(monkeypatch: pyt
     assert ended == [1]
 
 
+async def test_a_stop_while_a_process_is_being_ended_ends_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ending, ended = asyncio.Event(), list[int]()
+
+    class Process(SilentProcess):
+        async def closed(self) -> None: ...
+
+        async def end(self) -> None:
+            ending.set()
+            await asyncio.sleep(0.2)
+            ended.append(1)
+
+    async def start(config: EngineConfig, on_message: Callable[[Any], None], answers: bytes) -> Process:
+        return Process()
+
+    monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", start)
+    engine = engine_of()
+    await engine.start()
+    await ending.wait()
+    await engine.stop()
+    assert ended == [1]
+
+
 async def test_a_system_without_processes_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
