@@ -12,7 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench load capacity image-test gpu-bench lock docs clean
+.PHONY: help serve test check format bench load capacity alerts-run image-test gpu-bench lock docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -41,6 +41,9 @@ load: .venv/.dev $(TORCH_STAMP) .venv/.native ## a front end's load on a local s
 
 capacity: .venv/.dev $(TORCH_STAMP) .venv/.native ## the highest rate that still meets the objectives
 	@exec $(BIN)/python -m loadtests.capacity $(ARGS)
+
+alerts-run: .venv/.dev $(TORCH_STAMP) .venv/.native ## no alert may fire under a healthy load
+	@exec $(BIN)/python -m loadtests.healthy_run $(ARGS)
 
 gpu-bench: .venv/.dev $(TORCH_STAMP) ## the same with a larger model on a GPU
 	@exec $(BIN)/python -m loadtests.gpu_bench $(ARGS)
