@@ -1,6 +1,6 @@
 """`make capacity`: the highest rate of arrivals at which the service still meets its objectives.
 
-python -m loadtests.capacity [--url URL] [--from 4] [--seconds 10] [--budget 300] [--out DIR]
+python -m loadtests.capacity [--url URL] [--minutes 5] [--from 4] [--seconds 10] [--write]
 
 The mix of front_end.py arrives as a Poisson process. Rates double until one fails, then the gap is halved, and the best
 rate is held for longer. The client is the asyncio one: locust's takes several times as much of the processor that the
@@ -10,30 +10,27 @@ service needs here, too, and would void rates that the service still serves.
 import argparse
 import asyncio
 import itertools
-import os
 import random
 import shlex
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import uvloop
 
 from app.bench import plots
 from app.bench.ask import Server
 from app.bench.figures import figures
-from app.bench.http_stream import Connections, RequestFailed
 from app.bench.loops import TooManyInFlight, open_loop, poisson
 from app.bench.options import positive
 from app.bench.plots import RatePoint
 from app.bench.sample import Sample
 from app.bench.voided import MOST_LAG_SECONDS, void_reason
 from app.slos import Slo, load_slos
-from loadtests import target
+from loadtests import load_report, target
 from loadtests.front_end import FrontEnd
-from loadtests.load_report import BENCHMARKS, rates_table, write
+from loadtests.load_report import Tried, rates_table
 from loadtests.processes import ProcessFailed
 
 EXIT_NO_CAPACITY = 1
@@ -41,8 +38,9 @@ EXIT_REFUSED = 2
 EXIT_VOID = 4
 _CLOSE_ENOUGH = 1.08
 """Rates that differ by less are not told apart in the time of one step."""
-_FEWEST = 30
-"""Requests of a step; few rates are too slow for them, and those take longer."""
+_FEWEST = 100
+"""Requests of a step, so that p99 is not just the slowest of them; low rates take longer for it."""
+_WARM_UP_SECONDS = 3.0
 
 
 @dataclass
@@ -58,6 +56,13 @@ class Step:
     samples: list[Sample]
     void: str | None = None
     overrun: str | None = None
+
+    @property
+    def tried(self) -> Tried:
+        """Its row of the report."""
+        figures, samples = self.point.figures, self.samples
+        done = sum(sample.outcome != "error" and sample.ended <= figures.seconds for sample in samples)
+        return Tried(self.point, done / figures.seconds, self.verdict)
 
     @property
     def holds(self) -> bool:
@@ -86,31 +91,60 @@ class Search:
     steps: list[Step] = field(default_factory=list)
 
     async def find(self, first: float, until: float) -> float | None:
-        """The highest rate that held, or None where not even the first did.
+        """The highest rate that held, or None where none did.
 
         Args:
-            until: `time.monotonic` after which no step is begun.
+            until: `time.monotonic` after which no step but the first is begun.
         """
         good, bad, rate = 0.0, 0.0, first
-        while time.monotonic() + self.seconds < until and (not bad or bad / max(good, 1e-9) > _CLOSE_ENOUGH):
-            if await self._holds(rate):
+        while not bad or bad / max(good, 1e-9) > _CLOSE_ENOUGH:
+            if await self._holds(rate, until):
                 good = rate
             else:
                 bad = rate
-            if not good and bad < first / 8:
-                return None
             rate = (good * bad) ** 0.5 if good and bad else rate * 2 if good else rate / 2
+            if (not good and bad < first / 8) or time.monotonic() + self._lasts(rate) > until:
+                break
         return good or None
 
-    async def _holds(self, rate: float) -> bool:
-        step = await self.step(rate)
+    async def hold(self, rate: float | None, seconds: float, until: float) -> float | None:
+        """The highest rate that holds for longer, too: the one that was found, or one below it.
+
+        Args:
+            until: `time.monotonic` after which no step is begun; the best of the shorter steps must do then.
+        """
+        held = bad = 0.0
+        while rate and time.monotonic() + seconds < until:
+            step = await self.step(rate, seconds)
+            print(f"  {rate:8.2f} requests/s, held: {step.verdict}", file=sys.stderr, flush=True)
+            self.steps = [other for other in self.steps if other.rate != rate] + [step]
+            if step.holds:
+                held = rate
+            else:
+                bad = rate
+            if held and (not bad or bad / held <= _CLOSE_ENOUGH):
+                break
+            below = held or self._best()
+            rate = (below * bad) ** 0.5 if below and bad / below > _CLOSE_ENOUGH else below
+        return held or self._best() or None
+
+    def _best(self) -> float:
+        return max((step.rate for step in self.steps if step.holds), default=0.0)
+
+    async def _holds(self, rate: float, until: float) -> bool:
+        step = await self.step(rate, self._lasts(rate))
+        if step.void and time.monotonic() + self._lasts(rate) < until:
+            # That says nothing about the server, and may have been something else on this machine.
+            step = await self.step(rate, self._lasts(rate))
         self.steps.append(step)
         print(f"  {rate:8.2f} requests/s: {step.verdict}", file=sys.stderr, flush=True)
         return step.holds
 
-    async def step(self, rate: float) -> Step:
-        """Send at one rate, and judge."""
-        seconds = max(self.seconds, _FEWEST / rate)
+    def _lasts(self, rate: float) -> float:
+        return max(self.seconds, _FEWEST / rate)
+
+    async def step(self, rate: float, seconds: float) -> Step:
+        """Send at one rate for so long, and judge."""
         due = itertools.takewhile(lambda at: at < seconds, poisson(rate, self.front_end.chooser))
         samples: list[Sample] = []
         overrun = None
@@ -127,70 +161,67 @@ def main(arguments: Sequence[str]) -> int:
     """Search, print and write; returns the exit code (1: no rate held, 2: refused, 4: the client voids the knee)."""
     options = _parser().parse_args(arguments)
     try:
+        load_report.prepare(options.out)
         with (
-            target.target(options.url, options.not_loopback) as base,
+            target.target(options.url, options.anywhere) as there,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            knee, search = runner.run(_search(options, base))
-    except (target.Refused, ProcessFailed, RequestFailed, OSError) as error:
+            knee, search = runner.run(_search(options, there))
+    except (target.Refused, ProcessFailed) as error:
         print(f"loadtests.capacity: {error}", file=sys.stderr)
         return EXIT_REFUSED
-    lines = _conclusion(knee, search.steps)
-    points = [step.point for step in search.steps]
-    verdicts = {step.rate: step.verdict for step in search.steps}
-    text = "\n\n".join([*lines, rates_table(points, verdicts)])
+    except KeyboardInterrupt:
+        print("loadtests.capacity: stopped, and nothing was reported", file=sys.stderr)
+        return EXIT_NO_CAPACITY
+    text = f"{_conclusion(knee, search.steps)}\n\n{rates_table([step.tried for step in search.steps])}"
     print(text)
     title = "Capacity: the highest rate that meets the objectives"
+    points = [step.point for step in search.steps]
     pictures = {"sweep": plots.sweep_picture(title, points, search.slos, knee)}
     command = shlex.join(["python", "-m", "loadtests.capacity", *arguments])
-    print("wrote", *write(options.out, "capacity", title, command, text, pictures), file=sys.stderr)
-    if knee is None:
-        return EXIT_NO_CAPACITY
-    return EXIT_VOID if _void_above(knee, search.steps) else 0
+    written = load_report.write(options.out, "capacity", title, command, text, pictures)
+    print("wrote", *written, file=sys.stderr)
+    if _void_above(knee, search.steps):
+        return EXIT_VOID
+    return EXIT_NO_CAPACITY if knee is None else 0
 
 
-async def _search(options: argparse.Namespace, base: str) -> tuple[float | None, Search]:
-    connections = Connections(os.environ.get("OPENAI_API_KEY", ""))
-    server = Server(base, connections)
-    model = options.model or (await server.models())[0]
-    search = Search(
-        server, FrontEnd(model, random.Random(options.seed)), load_slos(), options.seconds, options.most_lag
-    )
-    await search.step(options.first)  # warms the service up, and is forgotten
-    until = time.monotonic() + options.budget
+async def _search(options: argparse.Namespace, there: target.Target) -> tuple[float | None, Search]:
+    server = there.connect()
+    front_end = FrontEnd(options.model or there.model, random.Random(options.seed))
+    search = Search(server, front_end, load_slos(), options.seconds, options.most_lag)
+    budget = options.minutes * 60
+    until = time.monotonic() + budget
+    await search.step(options.first, _WARM_UP_SECONDS)  # and is forgotten
     # A third of the budget is for holding the best rate, and the next lower ones if it does not hold.
-    knee = await search.find(options.first, until - options.budget / 3)
-    search.seconds = min(3 * options.seconds, options.budget / 6)
-    while knee is not None and time.monotonic() + search.seconds < until:
-        held = await search.step(knee)
-        print(f"  {knee:8.2f} requests/s, held: {held.verdict}", file=sys.stderr, flush=True)
-        search.steps = [step for step in search.steps if step.rate != knee] + [held]
-        if held.holds:
-            break
-        knee = max((step.rate for step in search.steps if step.holds), default=None)
-    connections.close()
+    knee = await search.find(options.first, until - budget / 3)
+    knee = await search.hold(knee, min(3 * options.seconds, budget / 6), until)
+    server.connections.close()
     return knee, search
 
 
-def _void_above(knee: float, steps: Sequence[Step]) -> str | None:
-    """Why the client kept the next higher rate from being judged, if it did."""
-    above = [step for step in steps if step.rate > knee]
+def _void_above(knee: float | None, steps: Sequence[Step]) -> str | None:
+    """Why the client kept the next higher rate, or every rate, from being judged, if it did."""
+    above = [step for step in steps if step.rate > (knee or 0.0)]
     return min(above, key=lambda step: step.rate).void if above else None
 
 
-def _conclusion(knee: float | None, steps: Sequence[Step]) -> list[str]:
+def _conclusion(knee: float | None, steps: Sequence[Step]) -> str:
+    void = _void_above(knee, steps)
     if knee is None:
-        return ["**No rate met the objectives.**"]
+        return (
+            f"**No rate was measured**: the lowest is {void}." if void else "**No rate met the objectives.**"
+        )
     held = max((step for step in steps if step.rate == knee), key=lambda step: step.point.figures.seconds)
     line = (
         f"**C = {knee:.3g} requests a second**: met every objective for {held.point.figures.seconds:.0f} s with "
         f"{held.point.figures.requests} requests."
     )
-    if void := _void_above(knee, steps):
+    if void:
         line += f" The service may hold more: at the next rate the run is {void}."
     elif not any(step.rate > knee for step in steps):
         line += " The time was over before a rate failed, so the service may hold more."
-    return [line]
+    return line
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,14 +235,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=positive(float, 600), default=10.0, help="of a step; default: 10")
     parser.add_argument(
-        "--budget", type=positive(float, 3600), default=300.0, help="seconds in all; default: 300"
+        "--minutes", type=positive(float, 60), default=5.0, help="of the search in all; default: 5"
     )
     parser.add_argument("--most-lag", type=positive(float, 60), default=MOST_LAG_SECONDS,
                         help="p99 of the client's lag that voids a rate, seconds; default: %(default)s")  # fmt: skip
     parser.add_argument("--seed", type=int)
-    parser.add_argument(
-        "--out", type=Path, default=BENCHMARKS, help="directory of the page; default: docs/benchmarks"
-    )
+    load_report.add_options(parser)
     return parser
 
 

@@ -1,6 +1,6 @@
 """Whether an independent client, ours and the service agree: on the count exactly, on TTFT p50 within one bucket.
 
-python -m loadtests.crosscheck --guidellm PATH [--url URL] [--rate 8] [--requests 80] [--out DIR]
+python -m loadtests.crosscheck --guidellm PATH [--url URL] [--rate 8] [--requests 80] [--write]
 
 guidellm is not installed by this project: `python3.11 -m venv DIR && DIR/bin/pip install guidellm==0.8.1`.
 """
@@ -24,21 +24,21 @@ from tempfile import TemporaryDirectory
 import msgspec
 import uvloop
 
-from app.bench.ask import CHAT_PATH, Ask, Server
+from app.bench.ask import CHAT_PATH, Ask
 from app.bench.figures import percentile
-from app.bench.http_stream import Connections, RequestFailed, post
+from app.bench.http_stream import RequestFailed, post
 from app.bench.loops import TooManyInFlight, constant, open_loop
 from app.bench.markdown import aligned, number
 from app.bench.options import positive
 from app.bench.questions import question
 from app.bench.sample import Sample
-from loadtests import target
-from loadtests.load_report import BENCHMARKS, write
+from loadtests import load_report, target
 from loadtests.processes import ProcessFailed, running
 
 EXIT_DISAGREE = 1
 EXIT_REFUSED = 2
 _GRACE_SECONDS = 240.0
+_TOKENS = 64
 _TTFT = "repartee_time_to_first_token_seconds_bucket"
 _REQUESTS = "repartee_requests_total"
 
@@ -149,11 +149,15 @@ def main(arguments: Sequence[str]) -> int:
         )
         return EXIT_REFUSED
     try:
-        with target.target(options.url, options.not_loopback) as base:
-            clients = compare(program, base, options.rate, options.requests)
+        load_report.prepare(options.out)
+        with target.target(options.url, options.anywhere) as there:
+            clients = compare(program, there, options.rate, options.requests)
     except (target.Refused, ProcessFailed, RequestFailed, TooManyInFlight, OSError) as error:
         print(f"loadtests.crosscheck: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("loadtests.crosscheck: stopped, and nothing was compared", file=sys.stderr)
+        return EXIT_DISAGREE
     faults = [fault for client in clients for fault in client.faults]
     apart = abs(clients[0].service.bucket(clients[0].ttft) - clients[0].service.bucket(clients[1].ttft))
     if apart > 1:
@@ -170,11 +174,11 @@ def main(arguments: Sequence[str]) -> int:
         "--guidellm", "--guidellm PATH"
     )
     title = "Three views of one load: guidellm, our client, the service"
-    print("wrote", *write(options.out, "crosscheck", title, command, text, {}), file=sys.stderr)
+    print("wrote", *load_report.write(options.out, "crosscheck", title, command, text, {}), file=sys.stderr)
     return EXIT_DISAGREE if faults else 0
 
 
-def compare(guidellm: str, base: str, rate: float, requests: int) -> list[Client]:
+def compare(guidellm: str, there: target.Target, rate: float, requests: int) -> list[Client]:
     """Both clients, one after the other, with what the service counted of each.
 
     Raises:
@@ -182,40 +186,39 @@ def compare(guidellm: str, base: str, rate: float, requests: int) -> list[Client
     """
     prompts = [question(random.Random(seed)) for seed in range(requests)]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        server = Server(base, Connections(os.environ.get("OPENAI_API_KEY", "")))
-        model = runner.run(server.models())[0]
-        server.connections.close()
-        runner.run(_ours(server, model, prompts[:5], rate))  # a service that has just started is slower
-        before = _metrics(runner, base)
-        samples = runner.run(_ours(server, model, prompts, rate))
-        between = _metrics(runner, base)
-        count, ttft = _guidellm(guidellm, base, model, prompts, rate)
-        after = _metrics(runner, base)
+        runner.run(_ours(there, prompts[:5], rate))  # a service that has just started is slower
+        before = _metrics(runner, there)
+        samples = runner.run(_ours(there, prompts, rate))
+        between = _metrics(runner, there)
+        count, ttft = _guidellm(guidellm, there, prompts, rate)
+        after = _metrics(runner, there)
     firsts = [sample.first for sample in samples if sample.first is not None]
     answered = sum(sample.outcome == "ok" for sample in samples)
     ours = Client("ours", answered, percentile(firsts, 0.5), between.since(before))
     return [ours, Client("guidellm", count, ttft, after.since(between))]
 
 
-def _metrics(runner: asyncio.Runner, base: str) -> Counted:
+def _metrics(runner: asyncio.Runner, there: target.Target) -> Counted:
     async def read() -> bytes:
-        connections = Connections(os.environ.get("OPENAI_API_KEY", ""))
+        connections = there.connect().connections
         await asyncio.sleep(0.2)  # the service books a request after its last byte
         try:
-            return await post(base.removesuffix("/v1") + "/metrics", None, connections)
+            return await post(there.base.removesuffix("/v1") + "/metrics", None, connections)
         finally:
             connections.close()
 
     return read_metrics(runner.run(read()).decode())
 
 
-async def _ours(server: Server, model: str, prompts: Sequence[str], rate: float) -> list[Sample]:
+async def _ours(there: target.Target, prompts: Sequence[str], rate: float) -> list[Sample]:
+    server = there.connect()
     samples: list[Sample] = []
     left = iter(prompts)
 
     def ask() -> Ask:
         messages = [{"role": "user", "content": next(left)}]
-        return Ask("chat", "chat", CHAT_PATH, {"model": model, "messages": messages})
+        body = {"model": there.model, "messages": messages, "max_tokens": _TOKENS}
+        return Ask("chat", "chat", CHAT_PATH, body)
 
     arrivals = ((at, rate) for at in itertools.islice(constant(rate), len(prompts)))
     await open_loop(server, ask, arrivals, samples)
@@ -223,17 +226,17 @@ async def _ours(server: Server, model: str, prompts: Sequence[str], rate: float)
     return samples
 
 
-def _guidellm(program: str, base: str, model: str, prompts: Sequence[str], rate: float) -> tuple[int, float]:
+def _guidellm(program: str, there: target.Target, prompts: Sequence[str], rate: float) -> tuple[int, float]:
     with TemporaryDirectory(prefix="repartee-crosscheck-") as directory:
         data, report = Path(directory) / "prompts.jsonl", Path(directory) / "report.json"
         data.write_bytes(b"".join(msgspec.json.encode({"prompt": prompt}) + b"\n" for prompt in prompts))
         backend = {
             "kind": "openai_http",
-            "target": base.removesuffix("/v1"),
-            "model": model,
+            "target": there.base.removesuffix("/v1"),
+            "model": there.model,
             "request_format": "/v1/chat/completions",
             # By itself it asks for `continuous_usage_stats`, which this service refuses; TTFT and count need no usage.
-            "extras": {"body": {"stream_options": None}},
+            "extras": {"body": {"stream_options": None, "max_tokens": _TOKENS}},
         }
         command = [
             *(program, "run", "--backend", json.dumps(backend), "--profile", f"kind=constant,rate={rate:g}"),
@@ -258,7 +261,7 @@ def _parser() -> argparse.ArgumentParser:
         help="its executable; default: GUIDELLM, or the one on PATH")  # fmt: skip
     add("--rate", type=positive(float, 1000), default=8.0, help="requests/s; default: 8")
     add("--requests", type=positive(int, 10_000), default=80, help="of each client; default: 80")
-    add("--out", type=Path, default=BENCHMARKS, help="directory of the page; default: docs/benchmarks")
+    load_report.add_options(parser)
     return parser
 
 

@@ -1,6 +1,6 @@
 """`make load`: the front end's mix by locust, as users who wait (closed loop) and as arrivals by the clock (open loop).
 
-python -m loadtests.load [--url URL] [--users 8] [--rate 16] [--seconds 60] [--out DIR]
+python -m loadtests.load [--url URL] [--users 8] [--rate 16] [--seconds 60] [--write]
 """
 
 import argparse
@@ -19,8 +19,7 @@ from app.bench.sample import Sample, read_samples
 from app.bench.summary import summary
 from app.bench.voided import MOST_LAG_SECONDS, void_reason
 from app.slos import load_slos
-from loadtests import target
-from loadtests.load_report import BENCHMARKS, write
+from loadtests import load_report, target
 from loadtests.processes import ProcessFailed, running
 
 EXIT_FAILED = 1
@@ -35,13 +34,17 @@ def main(arguments: Sequence[str]) -> int:
     """Load, print and write; returns the exit code (1: requests failed, 2: refused, 4: the client voids the run)."""
     options = _parser().parse_args(arguments)
     try:
-        with target.target(options.url, options.not_loopback) as base:
-            host = base.removesuffix("/v1")
+        load_report.prepare(options.out)
+        with target.target(options.url, options.anywhere) as there:
+            host = there.base.removesuffix("/v1")
             closed = run_locust(host, "Customers", options.users, options.seconds, options.seed)
             opened = run_locust(host, "Arrivals", options.rate, options.seconds, options.seed)
     except (target.Refused, ProcessFailed, OSError, msgspec.DecodeError) as error:
         print(f"loadtests.load: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("loadtests.load: stopped, and nothing was reported", file=sys.stderr)
+        return EXIT_FAILED
     slos, void = load_slos(), void_reason(opened, options.most_lag)
     runs = {
         f"Closed loop: {options.users:g} users who wait for their answers": closed,
@@ -49,13 +52,14 @@ def main(arguments: Sequence[str]) -> int:
     }
     parts = [] if void is None else [f"**The open loop is {void}.**"]
     for heading, samples in runs.items():
-        parts += [f"## {heading}", summary(figures(samples, slos, options.seconds))]
+        found = figures(samples, slos, options.seconds)
+        parts += [f"## {heading}", load_report.kinds_table(samples), summary(found)]
     text = "\n\n".join(parts)
     print(text)
     title = "The front end's mix, closed and open loop"
     pictures = {"latency": plots.latency_picture(title, {"closed loop": closed, "open loop": opened}, slos)}
     command = shlex.join(["python", "-m", "loadtests.load", *arguments])
-    print("wrote", *write(options.out, "load", title, command, text, pictures), file=sys.stderr)
+    print("wrote", *load_report.write(options.out, "load", title, command, text, pictures), file=sys.stderr)
     if void:
         print(f"loadtests.load: the open loop is {void}", file=sys.stderr)
         return EXIT_VOID
@@ -74,14 +78,16 @@ def run_locust(host: str, users: str, load: float, seconds: float, seed: int | N
             *(sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "locustfile.py"), users),
             *("--headless", "--only-summary", "--host", host, "--samples", str(path)),
             *("--steps", f"{load:g}", "--step-seconds", f"{seconds:g}", "--exit-code-on-error", "0"),
+            *("--most-lag", "60"),  # the caller judges
             *(["--seed", str(seed)] if seed is not None else []),
         ]
         print(f"{users}, {load:g} for {seconds:g} s", file=sys.stderr, flush=True)
         with running(command, {"PYTHONPATH": str(ROOT)}) as locust:
             locust.wait(seconds + _GRACE_SECONDS)
-            if not path.exists():
+            samples = read_samples(path)
+            if not samples:
                 raise ProcessFailed(f"locust sent nothing.\n{locust.tail()}")
-        return read_samples(path)
+        return samples
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         "--most-lag", type=positive(float, 60), default=MOST_LAG_SECONDS, help="p99 that voids; %(default)s s"
     )
     add("--seed", type=int)
-    add("--out", type=Path, default=BENCHMARKS, help="directory of the page; default: docs/benchmarks")
+    load_report.add_options(parser)
     return parser
 
 

@@ -6,13 +6,15 @@
     locust -f loadtests/locustfile.py Arrivals --headless --sweep 2:64:6 --step-seconds 10 --host URL
 
 Of `Customers` the steps are users (closed loop), of `Arrivals` requests a second (open loop, Poisson; latency counts
-from when a request was due). The API key is taken from OPENAI_API_KEY. Raw samples go to a file: locust rounds its own.
+from when a request was due); where those leave late, the run is void and ends with exit code 4. The API key is taken
+from OPENAI_API_KEY. Raw samples go to a file, which is begun anew: locust rounds its own.
 Only `iter_content(chunk_size=None)` hands bytes on as they arrive: FastHttpUser reports the end of an answer
 as its first token.
 """
 
 import os
 import random
+import sys
 import time
 from argparse import Namespace
 from functools import cache
@@ -21,18 +23,27 @@ from typing import Any
 
 import gevent
 from locust import HttpUser, LoadTestShape, between, events, task
+from locust.env import Environment
+from locust.exception import StopUser
+from msgspec.structs import replace
 from urllib3 import PoolManager
 
 from app.bench.ask import Ask
 from app.bench.client import Timeline
 from app.bench.http_stream import RequestFailed
 from app.bench.loops import poisson
+from app.bench.options import positive
 from app.bench.sample import Sample, as_line
-from loadtests.front_end import FrontEnd
+from app.bench.voided import MOST_LAG_SECONDS, void_reason
+from loadtests.front_end import KINDS, FrontEnd
 from loadtests.stages import Stage, arrivals, parse_stages
 
+EXIT_REFUSED = 2
+EXIT_VOID = 4
 _CONNECTIONS = 1024
 _LIMIT_SECONDS = 60.0
+_arrived: list[Sample] = []
+"""Of the open loop, without their gaps: whether it is void is found in all of them."""
 
 
 @events.init_command_line_parser.add_listener
@@ -40,10 +51,45 @@ def _add_options(parser: Any) -> None:
     group = parser.add_argument_group("front end")
     group.add_argument("--steps", default="", help="users or requests/s of each stage, such as 4,8,16")
     group.add_argument("--sweep", default="", help="FROM:TO:STAGES, each greater than the last by one factor")
-    group.add_argument("--step-seconds", type=float, default=20.0, help="of each stage")
+    seconds = positive(float, 3600)
+    group.add_argument("--step-seconds", type=seconds, default=20.0, help="of each stage")
+    group.add_argument("--most-lag", type=positive(float, 60), default=MOST_LAG_SECONDS,
+                       help="p99 of the client's lag that voids an open loop, seconds")  # fmt: skip
     group.add_argument("--samples", default="", help="file for one JSON line a request")
     group.add_argument("--kinds", default="", help="comma-separated kinds of the mix; default: all")
     group.add_argument("--seed", type=int, default=None)
+
+
+@events.init.add_listener
+def _check(environment: Environment, **_: Any) -> None:
+    """What is wrong with the options, in one line, before anything is sent."""
+    options: Any = environment.parsed_options
+    try:
+        if options.steps or options.sweep:
+            _stages(options)
+        if strange := set(filter(None, options.kinds.split(","))) - set(KINDS):
+            raise ValueError(f"{', '.join(sorted(strange))} is not among {', '.join(KINDS)}")
+        if options.headless and not options.host:
+            raise ValueError("--host is missing, the address of the server")
+        if options.samples:
+            Path(options.samples).write_bytes(b"")
+    except ValueError as error:
+        _refuse(str(error))
+    except OSError as error:
+        _refuse(f"{error.filename}: {error.strerror}")
+
+
+def _refuse(reason: str) -> None:
+    print(f"loadtests/locustfile.py: {reason}", file=sys.stderr)
+    sys.exit(EXIT_REFUSED)
+
+
+@events.quitting.add_listener
+def _judge(environment: Environment, **_: Any) -> None:
+    options: Any = environment.parsed_options
+    if void := void_reason(_arrived, options.most_lag):
+        print(f"loadtests/locustfile.py: {void}", file=sys.stderr)
+        environment.process_exit_code = EXIT_VOID
 
 
 class _Recorder(HttpUser):
@@ -60,10 +106,22 @@ class _Recorder(HttpUser):
         with self.client.get("/v1/models", name="models", catch_response=True) as response:
             if response.status_code != 200:
                 response.failure(f"status {response.status_code}")
-                raise SystemExit(f"{self.host}/v1/models is answered with status {response.status_code}")
+                said = (
+                    f"answers with status {response.status_code}"
+                    if response.status_code
+                    else "does not answer"
+                )
+                self._give_up(f"{self.host}/v1/models {said}")
             model = response.json()["data"][0]["id"]
         self.front_end = _front_end(model, options.seed)
         self.kinds = options.kinds.split(",") if options.kinds else []
+
+    def _give_up(self, reason: str) -> None:
+        if self.environment.process_exit_code is None:  # of many users, the first tells
+            print(f"loadtests/locustfile.py: {reason}", file=sys.stderr)
+            self.environment.process_exit_code = EXIT_REFUSED
+        self.environment.runner.quit()
+        raise StopUser
 
     def send(self, stage: float, due: float | None = None) -> None:
         """One request, due at an instant of `time.perf_counter` or now; its failure is in the sample."""
@@ -120,8 +178,9 @@ class _Recorder(HttpUser):
     def _record(self, sample: Sample) -> None:
         if sample.first is not None:
             self._fire("TTFT", sample.kind, sample.first)
-        if sample.lag:
+        if sample.lag:  # of a closed loop there is none
             self._fire("lag", "client", sample.lag)
+            _arrived.append(replace(sample, gaps=[]))
         if path := self.environment.parsed_options.samples:
             with Path(path).open("ab") as file:
                 file.write(as_line(sample))

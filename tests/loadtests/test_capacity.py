@@ -1,8 +1,10 @@
 """The search finds a known capacity, says when the client is at fault, and goes nowhere uninvited."""
 
+import asyncio
 import random
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +14,27 @@ from app.bench.figures import figures
 from app.bench.plots import RatePoint
 from app.bench.sample import Sample
 from app.slos import load_slos
-from loadtests import capacity, load
+from loadtests import capacity, load, target
 from loadtests.capacity import Search, Step
 from loadtests.front_end import KINDS, FrontEnd
+from tests.sse_server import Exchange, serving
 
 pytestmark = pytest.mark.anyio
 
 
 class Known(Search):
-    """A service that meets its objectives up to 50 a second, asked by a client in time up to `in_time`."""
+    """A service that meets its objectives up to `most` a second, asked by a client in time up to `in_time`.
 
+    For longer than `seconds` it does so up to 30 a second.
+    """
+
+    most = 50.0
     in_time = 1e9
+    sent: list[float]
 
-    async def step(self, rate: float) -> Step:
-        first = 0.1 if rate <= 50 else 2.0
+    async def step(self, rate: float, seconds: float) -> Step:
+        self.sent.append(rate)
+        first = 0.1 if rate <= (30 if seconds > self._lasts(rate) else self.most) else 2.0
         samples = [
             Sample("short chat", "chat", rate, number / rate, 0.0, first=first) for number in range(100)
         ]
@@ -33,38 +42,98 @@ class Known(Search):
         return Step(rate, RatePoint(rate, figures(samples, self.slos, 1.0), bool(void)), samples, void)
 
 
-def known(in_time: float = 1e9) -> Known:
+def known(most: float = 50.0, in_time: float = 1e9) -> Known:
     search = Known(Server("http://127.0.0.1:1/v1"), FrontEnd("m", random.Random(1)), load_slos(), 1, 1)
-    search.in_time = in_time
+    search.most, search.in_time, search.sent = most, in_time, []
     return search
+
+
+def soon() -> float:
+    return time.monotonic() + 1000
 
 
 @pytest.mark.parametrize("first", [4.0, 100.0])
 async def test_the_knee_is_found_from_below_and_above(first: float) -> None:
     search = known()
-    found = await search.find(first, time.monotonic() + 1000)
+    found = await search.find(first, soon())
     assert found is not None and 50 / 1.09 <= found <= 50
     assert capacity._void_above(found, search.steps) is None
 
 
+async def test_a_knee_that_does_not_hold_for_longer_is_searched_anew_below() -> None:
+    search = known()
+    held = await search.hold(await search.find(4.0, soon()), 100.0, soon())
+    assert held is not None and 30 / 1.09 <= held <= 30
+    assert [step.holds for step in search.steps if step.rate == held] == [True]
+
+
 async def test_no_rate_holds() -> None:
-    assert await known().find(5000.0, time.monotonic() + 1000) is None
+    search = known()
+    assert await search.find(5000.0, soon()) is None
+    assert "No rate met" in capacity._conclusion(None, search.steps)
+
+
+async def test_the_first_rate_is_tried_in_any_case() -> None:
+    assert await known().find(4.0, time.monotonic()) == 4
 
 
 async def test_a_client_that_is_late_is_named_and_not_taken_for_the_server() -> None:
     search = known(in_time=20)
-    found = await search.find(4.0, time.monotonic() + 1000)
+    found = await search.find(4.0, soon())
     assert found is not None and 16 <= found <= 20
-    assert "may hold more" in capacity._conclusion(found, search.steps)[0]
+    assert "may hold more" in capacity._conclusion(found, search.steps)
+    assert search.sent.count(32) == 2 and search.sent.count(16) == 1  # what says nothing is tried once more
+
+
+async def test_where_every_rate_is_void_none_is_said_to_miss() -> None:
+    search = known(in_time=0)
+    assert await search.find(4.0, soon()) is None
+    assert "No rate was measured" in capacity._conclusion(None, search.steps)
+
+
+def test_answers_after_a_rate_ended_are_not_of_that_rate() -> None:
+    samples = [Sample("short chat", "chat", 4, number / 4, 0.0, first=0.1, total=0.5) for number in range(8)]
+    samples.append(Sample("short chat", "chat", 4, 0.0, 0.0, "error"))
+    step = Step(4, RatePoint(4, figures(samples, load_slos(), 2.0)), samples)
+    assert step.tried.done == 7 / 2
 
 
 @pytest.mark.parametrize("main", [capacity.main, load.main])
-@pytest.mark.parametrize("url", ["http://192.0.2.1:8000", "nonsense"])
-def test_other_machines_are_refused_without_a_word_of_consent(
-    main: Any, url: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8000", "nonsense", "http://127.0.0.1:9"])
+def test_other_machines_and_what_does_not_answer_are_refused_in_one_line(
+    main: Any, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--url", url]) == 2
+    assert main(["--url", url, "--out", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("main", [capacity.main, load.main])
+def test_a_page_that_cannot_be_written_is_known_before_anything_is_sent(
+    main: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--out", str(tmp_path / "file" / "below")]) == 2
+    assert "file" in capsys.readouterr().err
+
+
+async def test_a_server_that_does_not_say_what_it_serves_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(exchange: Exchange) -> None:
+        await exchange.left()
+
+    async def nothing(exchange: Exchange) -> None:
+        await exchange.begin(content_type="application/json")
+        await exchange.send(b'{"data": []}')
+        await exchange.finish()
+
+    def enter(base: str) -> None:
+        with target.target(base):
+            pass
+
+    monkeypatch.setattr(target, "_ANSWER_SECONDS", 0.2)
+    for answer, said in ((silent, "within 0.2 s"), (nothing, "names no model")):
+        async with serving(answer) as base:
+            with pytest.raises(target.Refused, match=said):
+                await asyncio.to_thread(enter, base)
 
 
 def test_conversations_go_on_with_the_answers_and_share_their_beginning() -> None:

@@ -50,7 +50,7 @@ async def _models(exchange: Exchange) -> None:
     await exchange.finish()
 
 
-async def locust(base: str, file: Path, *options: str, **environment: str) -> None:
+async def locust(base: str, file: Path, *options: str, code: int = 0, **environment: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "locust", "-f", str(file), "--headless", "--only-summary", "--host", base),
         *options,
@@ -60,7 +60,8 @@ async def locust(base: str, file: Path, *options: str, **environment: str) -> No
         stderr=asyncio.subprocess.STDOUT,
     )
     output, _ = await process.communicate()
-    assert process.returncode == 0, output.decode()
+    assert process.returncode == code, output.decode()
+    return output.decode()
 
 
 async def scenario(base: str, path: Path, *options: str) -> list[Sample]:
@@ -114,3 +115,31 @@ async def test_fast_http_user_would_report_the_end_as_the_first_token(tmp_path: 
         await locust(base, file, "-u", "1", "-t", "3s", FIRSTS=str(firsts))
     found = [float(line) for line in firsts.read_text().split()]
     assert percentile(found, 0.5) >= FIRST + (TEXTS - 1) * GAP
+
+
+@pytest.mark.anyio
+async def test_a_late_client_voids_an_open_loop_and_no_closed_one() -> None:
+    file = ROOT / "loadtests" / "locustfile.py"
+    options = ("--kinds", "short chat", "--step-seconds", "1", "--steps", "20", "--most-lag", "1e-9")
+    async with serving(answer) as base, asyncio.timeout(100):
+        assert "void" in await locust(base, file, "Arrivals", *options, code=4)
+        await locust(base, file, "Customers", *options)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--steps", "many"),
+        ("--steps", "2", "--sweep", "1:2:3"),
+        ("--steps", "2", "--kinds", "nonsense"),
+        ("--steps", "2", "--samples", "/nowhere/samples"),
+        ("--steps", "2"),
+    ],
+)
+async def test_what_cannot_be_run_is_told_in_one_line(options: tuple[str, ...]) -> None:
+    """The last of them finds nobody at its address."""
+    file = ROOT / "loadtests" / "locustfile.py"
+    async with asyncio.timeout(100):
+        output = await locust("http://127.0.0.1:9", file, "Arrivals", "--step-seconds", "1", *options, code=2)
+    assert output.count("loadtests/locustfile.py: ") == 1 and "Traceback" not in output
