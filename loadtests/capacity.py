@@ -218,7 +218,9 @@ def _conclusion(knee: float | None, steps: Sequence[Step]) -> str:
         f"{held.point.figures.requests} requests."
     )
     if void:
-        line += f" The service may hold more: at the next rate the run is {void}."
+        missed = min((step.rate for step in steps if step.rate > knee and not step.void), default=None)
+        most = f", but less than {missed:.3g}, which missed" if missed else ""
+        line += f" The service may hold more{most}: at the next rate the run is {void}."
     elif not any(step.rate > knee for step in steps):
         line += " The time was over before a rate failed, so the service may hold more."
     return line

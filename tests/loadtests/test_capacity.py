@@ -17,7 +17,7 @@ from app.slos import load_slos
 from loadtests import capacity, load, target
 from loadtests.capacity import Search, Step
 from loadtests.front_end import KINDS, FrontEnd
-from tests.sse_server import Exchange, serving
+from tests.sse_server import DONE, Exchange, content, serving, usage
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +85,14 @@ async def test_a_client_that_is_late_is_named_and_not_taken_for_the_server() -> 
     assert search.sent.count(32) == 2 and search.sent.count(16) == 1  # what says nothing is tried once more
 
 
+async def test_a_void_rate_below_one_that_missed_leaves_a_bound() -> None:
+    search = known(in_time=40)
+    search.steps = [await search.step(rate, 1) for rate in (32, 45)]
+    search.in_time = 1e9
+    search.steps.append(await search.step(64, 1))
+    assert "but less than 64" in capacity._conclusion(32, search.steps)
+
+
 async def test_where_every_rate_is_void_none_is_said_to_miss() -> None:
     search = known(in_time=0)
     assert await search.find(4.0, soon()) is None
@@ -99,12 +107,20 @@ def test_answers_after_a_rate_ended_are_not_of_that_rate() -> None:
 
 
 @pytest.mark.parametrize("main", [capacity.main, load.main])
-@pytest.mark.parametrize("url", ["http://192.0.2.1:8000", "nonsense", "http://127.0.0.1:9"])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://192.0.2.1:8000", "--anywhere"),
+        ("nonsense", "no address"),
+        ("http://127.0.0.1:9", "does not answer"),
+    ],
+)
 def test_other_machines_and_what_does_not_answer_are_refused_in_one_line(
-    main: Any, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    main: Any, url: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--url", url, "--out", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    told = capsys.readouterr().err
+    assert said in told and told.count("\n") == 1
 
 
 @pytest.mark.parametrize("main", [capacity.main, load.main])
@@ -134,6 +150,37 @@ async def test_a_server_that_does_not_say_what_it_serves_is_refused(monkeypatch:
         async with serving(answer) as base:
             with pytest.raises(target.Refused, match=said):
                 await asyncio.to_thread(enter, base)
+
+
+async def test_a_page_tells_of_machine_and_command(tmp_path: Path) -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        if exchange.path == "/v1/models":
+            await exchange.send(b'{"data": [{"id": "m"}]}')
+        else:
+            await exchange.send(content("word ") + content("word ") + usage(3, 2) + DONE)
+        await exchange.finish()
+
+    options = [
+        "--minutes",
+        "0.05",
+        "--seconds",
+        "0.2",
+        "--from",
+        "200",
+        "--seed",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    async with serving(answer) as base:
+        code = await asyncio.to_thread(capacity.main, ["--url", base, *options])
+    assert code in (0, 1, 4)  # as fast as the machine is now
+    (page,) = tmp_path.glob("*-capacity.md")
+    text = page.read_text()
+    assert "- processor: " in text and f"--url {base} --minutes 0.05" in text and str(tmp_path) not in text
+    assert "offered/s" in text
+    assert {path.suffix for path in tmp_path.iterdir()} == {".md", ".png", ".html"}
 
 
 def test_conversations_go_on_with_the_answers_and_share_their_beginning() -> None:
