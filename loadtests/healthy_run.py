@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 import uvloop
 
-from app.bench.ask import Server
 from app.bench.figures import figures, span
 from app.bench.http_stream import RequestFailed
 from app.bench.loops import TooManyInFlight, open_loop, poisson
@@ -76,8 +75,8 @@ def main(arguments: Sequence[str]) -> int:
     before = machine()
     samples: list[Sample] = []
     try:
-        with target.target(None) as base:
-            watched = _watch(base, options, samples)
+        with target.target(None) as there:
+            watched = _watch(there, options, samples)
         report = render(watched, samples, before, _command(arguments), options.minutes)
         print(report)
         if options.write:
@@ -99,29 +98,29 @@ def main(arguments: Sequence[str]) -> int:
     return EXIT_VOID if void_reason(samples) else 0
 
 
-def _watch(base: str, options: argparse.Namespace, samples: list[Sample]) -> Watched:
+def _watch(there: target.Target, options: argparse.Namespace, samples: list[Sample]) -> Watched:
     rules = {file.name: file.read_text() for file in RULES.glob("*.yml")}
-    config = scrape(base.removeprefix("http://").removesuffix("/v1"), INTERVAL) | {
+    config = scrape(there.base.removeprefix("http://").removesuffix("/v1"), INTERVAL) | {
         "rule_files": sorted(rules)
     }
     with running_prometheus(config, files=rules) as prometheus:
         prometheus.wait_for("repartee_ready == 1", _START_SECONDS)
         began = time.monotonic()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_load(base, options, samples))
+            runner.run(_load(there, options, samples))
         time.sleep(_SETTLE_SECONDS)
         return watched_over(prometheus, time.monotonic() - began)
 
 
-async def _load(base: str, options: argparse.Namespace, samples: list[Sample]) -> None:
+async def _load(there: target.Target, options: argparse.Namespace, samples: list[Sample]) -> None:
     """Send the mix for so long.
 
     Raises:
         TooManyInFlight: the rate is more than the machine serves.
     """
-    server = Server(base)
+    server = there.connect()
     chooser = random.Random(options.seed)
-    front_end = FrontEnd((await server.models())[0], chooser)
+    front_end = FrontEnd(there.model, chooser)
     due = itertools.takewhile(lambda at: at < 60 * options.minutes, poisson(options.rate, chooser))
     try:
         await open_loop(server, front_end.next_ask, ((at, options.rate) for at in due), samples)

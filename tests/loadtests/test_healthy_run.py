@@ -52,7 +52,8 @@ def test_the_exit_code(
     fired: set[str], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without the Watchdog the silence of the others says nothing."""
-    monkeypatch.setattr(healthy_run.target, "target", lambda _: nullcontext("http://127.0.0.1:9/v1"))
+    nowhere = healthy_run.target.Target("http://127.0.0.1:9/v1", "none")
+    monkeypatch.setattr(healthy_run.target, "target", lambda _: nullcontext(nowhere))
     monkeypatch.setattr(healthy_run, "_watch", lambda *_: Watched(frozenset(fired), frozenset(), {}))
     assert main([]) == code
     assert ("no rule was evaluated" in capsys.readouterr().err) == (code == 2)
@@ -74,7 +75,8 @@ def test_a_service_that_does_not_start_is_one_message(
 def test_without_prometheus_one_line_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(healthy_run.target, "target", lambda _: nullcontext("http://127.0.0.1:9/v1"))
+    nowhere = healthy_run.target.Target("http://127.0.0.1:9/v1", "none")
+    monkeypatch.setattr(healthy_run.target, "target", lambda _: nullcontext(nowhere))
     monkeypatch.setenv("PATH", "")
     assert main([]) == 2
     (line,) = capsys.readouterr().err.splitlines()
