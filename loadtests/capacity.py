@@ -40,6 +40,8 @@ _CLOSE_ENOUGH = 1.08
 """Rates that differ by less are not told apart in the time of one step."""
 _FEWEST = 100
 """Requests of a step, so that p99 is not just the slowest of them; low rates take longer for it."""
+_LOWER = 0.8
+"""A rate that held for one step and not for longer is far above what holds: a queue has grown slowly."""
 _WARM_UP_SECONDS = 3.0
 
 
@@ -81,7 +83,11 @@ class Step:
 
 @dataclass
 class Search:
-    """Sweep, then bisection, within a budget of time."""
+    """Sweep, then bisection, within a budget of time.
+
+    Attributes:
+        held: the highest rate that held for longer; 0 where none did yet.
+    """
 
     server: Server
     front_end: FrontEnd
@@ -89,6 +95,7 @@ class Search:
     seconds: float
     most_lag: float
     steps: list[Step] = field(default_factory=list)
+    held: float = 0.0
 
     async def find(self, first: float, until: float) -> float | None:
         """The highest rate that held, or None where none did.
@@ -113,23 +120,20 @@ class Search:
         Args:
             until: `time.monotonic` after which no step is begun; the best of the shorter steps must do then.
         """
-        held = bad = 0.0
+        bad = 0.0
         while rate and time.monotonic() + seconds < until:
             step = await self.step(rate, seconds)
             print(f"  {rate:8.2f} requests/s, held: {step.verdict}", file=sys.stderr, flush=True)
             self.steps = [other for other in self.steps if other.rate != rate] + [step]
             if step.holds:
-                held = rate
+                self.held = rate
             else:
                 bad = rate
-            if held and (not bad or bad / held <= _CLOSE_ENOUGH):
+            if self.held and (not bad or bad / self.held <= _CLOSE_ENOUGH):
                 break
-            below = held or self._best()
-            rate = (below * bad) ** 0.5 if below and bad / below > _CLOSE_ENOUGH else below
-        return held or self._best() or None
-
-    def _best(self) -> float:
-        return max((step.rate for step in self.steps if step.holds), default=0.0)
+            rate = (self.held * bad) ** 0.5 if self.held else bad * _LOWER
+        short = [step.rate for step in self.steps if step.holds and (not bad or step.rate < bad)]
+        return self.held or max(short, default=None)
 
     async def _holds(self, rate: float, until: float) -> bool:
         step = await self.step(rate, self._lasts(rate))
@@ -173,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("loadtests.capacity: stopped, and nothing was reported", file=sys.stderr)
         return EXIT_NO_CAPACITY
-    text = f"{_conclusion(knee, search.steps)}\n\n{rates_table([step.tried for step in search.steps])}"
+    text = f"{_conclusion(knee, search.steps, search.held)}\n\n{rates_table([step.tried for step in search.steps])}"
     print(text)
     title = "Capacity: the highest rate that meets the objectives"
     points = [step.point for step in search.steps]
@@ -206,17 +210,19 @@ def _void_above(knee: float | None, steps: Sequence[Step]) -> str | None:
     return min(above, key=lambda step: step.rate).void if above else None
 
 
-def _conclusion(knee: float | None, steps: Sequence[Step]) -> str:
+def _conclusion(knee: float | None, steps: Sequence[Step], held: float) -> str:
     void = _void_above(knee, steps)
     if knee is None:
         return (
             f"**No rate was measured**: the lowest is {void}." if void else "**No rate met the objectives.**"
         )
-    held = max((step for step in steps if step.rate == knee), key=lambda step: step.point.figures.seconds)
+    step = next(step for step in steps if step.rate == knee)
     line = (
-        f"**C = {knee:.3g} requests a second**: met every objective for {held.point.figures.seconds:.0f} s with "
-        f"{held.point.figures.requests} requests."
+        f"**C = {knee:.3g} requests a second**: met every objective for {step.point.figures.seconds:.0f} s with "
+        f"{step.point.figures.requests} requests."
     )
+    if knee != held:
+        line += " The time was over before it, or another rate, had held for longer."
     if void:
         missed = min((step.rate for step in steps if step.rate > knee and not step.void), default=None)
         most = f", but less than {missed:.3g}, which missed" if missed else ""

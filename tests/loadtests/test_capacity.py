@@ -67,10 +67,18 @@ async def test_a_knee_that_does_not_hold_for_longer_is_searched_anew_below() -> 
     assert [step.holds for step in search.steps if step.rate == held] == [True]
 
 
+async def test_what_held_for_a_step_alone_is_said_to() -> None:
+    search = known()
+    found = await search.find(4.0, soon())
+    assert await search.hold(found, 100.0, time.monotonic()) == found
+    assert "before it, or another rate, had held" in capacity._conclusion(found, search.steps, search.held)
+    assert "had held" not in capacity._conclusion(found, search.steps, found or 0)
+
+
 async def test_no_rate_holds() -> None:
     search = known()
     assert await search.find(5000.0, soon()) is None
-    assert "No rate met" in capacity._conclusion(None, search.steps)
+    assert "No rate met" in capacity._conclusion(None, search.steps, 0)
 
 
 async def test_the_first_rate_is_tried_in_any_case() -> None:
@@ -81,7 +89,7 @@ async def test_a_client_that_is_late_is_named_and_not_taken_for_the_server() -> 
     search = known(in_time=20)
     found = await search.find(4.0, soon())
     assert found is not None and 16 <= found <= 20
-    assert "may hold more" in capacity._conclusion(found, search.steps)
+    assert "may hold more" in capacity._conclusion(found, search.steps, found)
     assert search.sent.count(32) == 2 and search.sent.count(16) == 1  # what says nothing is tried once more
 
 
@@ -90,13 +98,13 @@ async def test_a_void_rate_below_one_that_missed_leaves_a_bound() -> None:
     search.steps = [await search.step(rate, 1) for rate in (32, 45)]
     search.in_time = 1e9
     search.steps.append(await search.step(64, 1))
-    assert "but less than 64" in capacity._conclusion(32, search.steps)
+    assert "but less than 64" in capacity._conclusion(32, search.steps, 32)
 
 
 async def test_where_every_rate_is_void_none_is_said_to_miss() -> None:
     search = known(in_time=0)
     assert await search.find(4.0, soon()) is None
-    assert "No rate was measured" in capacity._conclusion(None, search.steps)
+    assert "No rate was measured" in capacity._conclusion(None, search.steps, 0)
 
 
 def test_answers_after_a_rate_ended_are_not_of_that_rate() -> None:
