@@ -52,16 +52,17 @@ async def serving(answer: Callable[[Exchange], Awaitable[None]]) -> AsyncIterato
     """A server that calls `answer` for each request; yields its base address."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        pairs = (line.partition(": ") for line in head.split("\r\n")[1:] if line)
-        headers = {name.lower(): value for name, _, value in pairs}
-        body = (
-            await reader.readexactly(int(headers["content-length"]))
-            if "content-length" in headers
-            else b"null"
-        )
         try:
-            await answer(Exchange(head.split(" ")[1], headers, json.loads(body), reader, writer))
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            pairs = (line.partition(": ") for line in head.split("\r\n")[1:] if line)
+            headers = {name.lower(): value for name, _, value in pairs}
+            length = int(headers.get("content-length", 0))
+            body = json.loads(await reader.readexactly(length) or b"null")
+        except (ConnectionError, asyncio.IncompleteReadError):
+            writer.close()  # the client has left before it asked, as one that is stopped just then
+            return
+        try:
+            await answer(Exchange(head.split(" ")[1], headers, body, reader, writer))
         except ConnectionError:
             pass  # the client has left
         finally:
