@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import get_args
 
+import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
@@ -193,20 +194,33 @@ def test_a_quota_is_told_as_the_application_tells_it(cluster: Cluster) -> None:
     assert int(refused.headers["retry-after"]) >= 1
 
 
-def test_a_killed_replica_loses_no_later_request_and_is_replaced(cluster: Cluster) -> None:
+def status(cluster: Cluster, number: int) -> int:
+    """Of a small request of one of eight sessions; 0 where the connection was cut."""
+    try:
+        headers = {"x-session-id": f"session {number % 8}"}
+        return cluster.http.get("/v1/models", headers=headers).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def test_a_killed_replica_is_replaced_and_few_requests_are_lost_meanwhile(cluster: Cluster) -> None:
+    """What the replica had is lost, and what meets the proxy while it learns of an end or a beginning may be, too."""
     before = set(cluster.replicas())
     killed = cluster.replica_processes()[0]
     engines = killed.children()
     killed.kill()
-    killed.wait(20)  # what it had not answered when it died is lost
-    answers = Counter(
-        cluster.http.get("/v1/models", headers={"x-session-id": f"session {number % 8}"}).status_code
-        for number in range(60)
-    )
-    assert answers == {200: 60}
+    killed.wait(20)
+    answers = Counter[int]()
+
+    def replaced() -> bool:
+        answers.update(status(cluster, number) for number in range(8))
+        return len(cluster.replicas()) == 2 and set(cluster.replicas()) != before
+
+    eventually(replaced)
+    assert answers.total() - answers[200] <= 5 < answers[200]
+    eventually(lambda: all(status(cluster, number) == 200 for number in range(60)))
     psutil.wait_procs(engines, timeout=20)
     assert not any(engine.is_running() for engine in engines)
-    eventually(lambda: len(cluster.replicas()) == 2 and set(cluster.replicas()) != before)
 
 
 def test_a_rolling_update_loses_no_stream(cluster: Cluster) -> None:
