@@ -59,9 +59,9 @@ class Burst:
     draft: Draft = Draft()
 
 
-def rounds_ahead(cost: StepCost, sequences: int) -> int:
-    """Rounds of a burst of so many sequences: what fits the horizon, one before a step was measured."""
-    measured = cost.of(sequences)
+def rounds_ahead(cost: StepCost, sequences: int, tokens: int) -> int:
+    """Rounds of a burst of sequences that have so many tokens: what fits the horizon, one before any was measured."""
+    measured = cost.of(sequences, tokens, burst=True)
     if measured is None or measured[0] <= 0.0:
         return 1
     return max(1, min(_MOST_ROUNDS, int(_HORIZON / measured[0])))

@@ -95,13 +95,19 @@ class EngineCore:
         outputs = self.scheduler.update(scheduled, results)
         stats = self._stats(scheduled, results, started, after_forward - before_forward)
         if self._rounds and stats.phase == "decode":
-            self._cost.measured(
-                len(scheduled), stats.drafted / self._rounds, stats.forward_seconds / self._rounds
-            )
-            if self._last_end:
-                self._cost.called(len(scheduled), time.monotonic() - self._last_end - stats.forward_seconds)
+            self._learn_cost(scheduled, stats)
         self._last_end = time.monotonic() if self.has_work else 0.0
         return StepOutputs(outputs, stats)
+
+    def _learn_cost(self, scheduled: list[ScheduledSequence], stats: StepStats) -> None:
+        sequences, burst = len(scheduled), scheduled[0].burst is not None
+        forward = stats.forward_seconds
+        context = sum(item.end for item in scheduled)
+        self._cost.measured(
+            sequences, stats.drafted / self._rounds, context, forward / self._rounds, burst=burst
+        )
+        if self._last_end:
+            self._cost.called(sequences, time.monotonic() - self._last_end - forward, burst=burst)
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless queues and blocks agree: after that, no answer can be trusted."""

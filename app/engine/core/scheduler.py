@@ -87,7 +87,8 @@ class Scheduler:
         eos_token_ids: tokens that end any sequence which does not ignore them.
         max_model_len: longest sequence in tokens.
         speculation: where drafts for decoding sequences come from; without it there are none.
-        rounds: how many rounds a burst of so many sequences may have; without it there are no bursts.
+        rounds: how many rounds a burst of so many sequences with so many tokens may have; without it there are no
+            bursts.
         clock: monotonic seconds.
     """
 
@@ -101,7 +102,7 @@ class Scheduler:
         eos_token_ids: frozenset[int],
         max_model_len: int,
         speculation: Speculation | None = None,
-        rounds: Callable[[int], int] | None = None,
+        rounds: Callable[[int, int], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.blocks = blocks
@@ -237,10 +238,10 @@ class Scheduler:
         """Let sequences say more than one token, within the budget and the blocks that nobody holds."""
         rounds, drafts = 0, dict[int, Draft]()
         if self._rounds and all(item.sequence.says_likeliest for item in scheduled):
-            rounds = self._rounds(len(scheduled))
+            rounds = self._rounds(len(scheduled), sum(item.end for item in scheduled))
         if self.speculation:
             room = self._max_batch_tokens - len(scheduled)
-            drafts.update(self.speculation.drafts([item.sequence for item in scheduled], room, rounds or 1))
+            drafts.update(self.speculation.drafts([item.sequence for item in scheduled], room, rounds))
             if not drafts:
                 rounds = self.speculation.look_again(len(scheduled), rounds)
         if rounds:

@@ -126,24 +126,25 @@ class Speculator:
         self._max_model_len = max_model_len
         self._positions: dict[int, _Position] = {}
         self._records = {source: _Record() for source in _SOURCES}
-        self._token_seconds = self._row_seconds = 0.0
+        self._base = self._token_seconds = self._row_seconds = 0.0
 
     def drafts(self, sequences: list[Sequence], room: int, rounds: int) -> dict[int, Draft]:
         """Drafts for those of a decode step's sequences, by their number, for which they are worth their cost.
 
         Args:
             room: most tokens of all drafts' first widths together.
-            rounds: of the step without drafts.
+            rounds: of the step without drafts, where it is a burst; 0 where it is not.
         """
-        self._looking = False
-        cost = self.cost.of(len(sequences))
+        self._looking, burst = False, bool(rounds)
+        context = sum(len(sequence.tokens) for sequence in sequences)
+        cost = self.cost.of(len(sequences), context, burst=burst)
         if cost is None or _MARGIN * cost[1] * len(sequences) >= cost[0]:
             return {}
         active = [(sequence, position) for sequence in sequences if (position := self._awake(sequence))]
         self._looking = bool(active)
-        base, row = cost
-        around = self.cost.around(len(sequences))
-        self._token_seconds, self._row_seconds = (base + around / rounds) / len(sequences), row
+        base, row = self._base, _ = cost
+        around = self.cost.around(len(sequences), burst=burst)
+        self._token_seconds, self._row_seconds = (base + around / max(rounds, 1)) / len(sequences), row
         step = _Step(base, row, around, len(sequences), float(len(sequences)))
         drafts = dict[int, Draft]()
         for sequence, position in active:
@@ -197,12 +198,11 @@ class Speculator:
         return Draft(tuple(tokens), tuple(widths))
 
     def look_again(self, sequences: int, rounds: int) -> int:
-        """Of the rounds that a step without drafts may have, how many until it is looked for drafts again."""
-        cost = self.cost.of(sequences)
-        if not rounds or not self._looking or cost is None:
+        """Of the rounds that a step may have for which no drafts were found, how many until it is looked again."""
+        if not rounds or not self._looking:
             return rounds
-        around = self.cost.around(sequences)
-        return min(rounds, 1 + int(around / (_LOOKING * cost[0] + around / rounds)))
+        around = self.cost.around(sequences, burst=True)
+        return min(rounds, 1 + int(around / (_LOOKING * self._base + around / rounds)))
 
     def _awake(self, sequence: Sequence) -> _Position | None:
         """Count a step of the sequence; its position, unless this is a step in which nothing is looked up."""

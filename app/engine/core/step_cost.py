@@ -4,64 +4,101 @@ from dataclasses import dataclass
 
 _KEEP = 0.98
 """Weight of a measurement after one more of its kind: some fifty count."""
-_PRIOR_WEIGHT = 2.0
+_ROW_PRIOR_WEIGHT = 2.0
+_READ_PRIOR_WEIGHT = 1.0
 _OUTLIER = 2.0
 """A step that takes so many times what was expected was held up by something else, and counts as so much."""
+_TOKENS = 1000
+"""Tokens of context are counted in thousands, so that the sums are of like size."""
 
 
 @dataclass(slots=True)
-class _Line:
-    """A straight line through decaying measurements of seconds over added rows."""
+class _Fit:
+    """Least squares of a round's seconds over added rows `x` and attended tokens `z`; measurements decay.
+
+    Sums are plain floats: arrays of three cost a single step of a small model 8 % of its time.
+    """
 
     weight: float = 0.0
     x: float = 0.0
+    z: float = 0.0
     y: float = 0.0
     xx: float = 0.0
+    xz: float = 0.0
+    zz: float = 0.0
     xy: float = 0.0
+    zy: float = 0.0
     base: float = 0.0
     row: float = 0.0
+    read: float = 0.0
 
-    def add(self, rows: float, seconds: float, sequences: int) -> None:
+    def add(self, sequences: int, rows: float, tokens: int, seconds: float) -> None:
+        # A row attends to the context of its sequence, be it the sequence's next one or one that was added.
+        attended = (1.0 + rows / sequences) * tokens / _TOKENS
         if self.weight > 3:
-            seconds = min(seconds, _OUTLIER * (self.base + self.row * rows))
+            expected = self.base + self.row * rows + self.read * attended
+            seconds = min(seconds, max(_OUTLIER * expected, self.y / self.weight))
         self.weight = self.weight * _KEEP + 1
         self.x = self.x * _KEEP + rows
+        self.z = self.z * _KEEP + attended
         self.y = self.y * _KEEP + seconds
         self.xx = self.xx * _KEEP + rows * rows
+        self.xz = self.xz * _KEEP + rows * attended
+        self.zz = self.zz * _KEEP + attended * attended
         self.xy = self.xy * _KEEP + rows * seconds
-        mean = self.y / self.weight
+        self.zy = self.zy * _KEEP + attended * seconds
+        self._solve(sequences)
+
+    def _solve(self, sequences: int) -> None:
+        mean_x, mean_z, mean = self.x / self.weight, self.z / self.weight, self.y / self.weight
         # Before rows were added, and again when that is long ago: one more costs half of what a sequence does.
         prior = mean / (2 * sequences)
-        spread = self.xx - self.x * self.x / self.weight
-        together = self.xy - self.x * mean
-        self.row = max(0.0, (together + _PRIOR_WEIGHT * prior) / (spread + _PRIOR_WEIGHT))
-        self.base = max(0.0, mean - self.row * self.x / self.weight)
+        xx = self.xx - self.x * mean_x + _ROW_PRIOR_WEIGHT
+        zz = self.zz - self.z * mean_z + _READ_PRIOR_WEIGHT
+        xz = self.xz - self.x * mean_z
+        xy = self.xy - self.x * mean + _ROW_PRIOR_WEIGHT * prior
+        zy = self.zy - self.z * mean
+        determinant = xx * zz - xz * xz
+        self.row = (xy * zz - zy * xz) / determinant
+        self.read = (zy * xx - xy * xz) / determinant
+        self.base = mean - self.row * mean_x - self.read * mean_z
+
+    def at(self, sequences: int, tokens: int) -> tuple[float, float]:
+        """Seconds of a round without added rows, and of each of them, when the sequences have so many tokens."""
+        read = self.read * tokens / _TOKENS
+        return max(0.0, self.base + read), max(0.0, self.row + read / sequences)
 
 
 class StepCost:
-    """Seconds of decode steps as `base + row * (added rows)`, for each number of sequences apart; and what is around.
+    """Seconds of decode steps for each number of sequences apart, bursts and single steps apart; and what is around.
 
-    Apart, because a sequence costs more than a row: its own K and V are read, and it is scheduled and answered.
+    A round takes `base + row * (added rows) + read * (tokens that all rows attend to)`. The three are apart because
+    drafts come late in an answer, when its context is long: otherwise attention would be laid at their door. Numbers of
+    sequences are apart because a sequence costs more than a row: it is scheduled and answered. Bursts are, because a
+    single step also samples, through the tensor library.
     """
 
     def __init__(self) -> None:
-        self._lines: dict[int, _Line] = {}
-        self._around: dict[int, float] = {}
+        self._fits: dict[tuple[int, bool], _Fit] = {}
+        self._around: dict[tuple[int, bool], float] = {}
 
-    def measured(self, sequences: int, rows: float, seconds: float) -> None:
-        """A round of so many sequences took so long, with `rows` rows more than sequences."""
-        self._lines.setdefault(sequences, _Line()).add(rows, seconds, sequences)
+    def measured(self, sequences: int, rows: float, tokens: int, seconds: float, *, burst: bool) -> None:
+        """A round of so many sequences took so long, with `rows` rows more than sequences, on `tokens` of context."""
+        fit = self._fits.get((sequences, burst))
+        if fit is None:
+            fit = self._fits[sequences, burst] = _Fit()
+        fit.add(sequences, rows, tokens, seconds)
 
-    def called(self, sequences: int, seconds: float) -> None:
+    def called(self, sequences: int, seconds: float, *, burst: bool) -> None:
         """From one step of so many sequences to the next so long was spent on other than the model."""
-        before = self._around.get(sequences, seconds)
-        self._around[sequences] = 0.9 * before + 0.1 * min(seconds, _OUTLIER * before)
+        before = self._around.get((sequences, burst), seconds)
+        self._around[sequences, burst] = 0.9 * before + 0.1 * min(seconds, _OUTLIER * before)
 
-    def around(self, sequences: int) -> float:
+    def around(self, sequences: int, *, burst: bool) -> float:
         """Seconds that a step of so many sequences takes beside its rounds, however many those are."""
-        return self._around.get(sequences, 0.0)
+        return self._around.get((sequences, burst), 0.0)
 
-    def of(self, sequences: int) -> tuple[float, float] | None:
-        """(base, row) of a round of so many sequences; None before the first was measured."""
-        line = self._lines.get(sequences)
-        return (line.base, line.row) if line is not None else None
+    def of(self, sequences: int, tokens: int, *, burst: bool) -> tuple[float, float] | None:
+        """(base, row) of a round of so many sequences with so many tokens; None before the first was measured."""
+        fit = self._fits.get((sequences, burst))
+        return fit.at(sequences, tokens) if fit is not None else None

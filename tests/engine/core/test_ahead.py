@@ -21,11 +21,19 @@ from tests.engine.core.test_speculation import core_of, ends, loaded_model, run
 @pytest.mark.parametrize(("seconds", "rounds"), [(0.0001, 16), (0.0009, 4), (0.0035, 1), (1.0, 1)])
 def test_a_burst_has_the_rounds_that_fit_its_time(seconds: float, rounds: int) -> None:
     cost = StepCost()
-    assert rounds_ahead(cost, 2) == 1
+    assert rounds_ahead(cost, 2, 0) == 1
     for _ in range(100):
-        cost.measured(2, 0, seconds)
-    assert rounds_ahead(cost, 2) == rounds
-    assert rounds_ahead(cost, 3) == 1
+        cost.measured(2, 0, 0, seconds, burst=True)
+    assert rounds_ahead(cost, 2, 0) == rounds
+    assert rounds_ahead(cost, 3, 0) == 1
+
+
+def test_a_burst_has_fewer_rounds_where_attention_takes_longer() -> None:
+    cost = StepCost()
+    for _ in range(30):
+        for tokens in (1000, 2000, 3000):
+            cost.measured(1, 0, tokens, tokens * 0.5e-6, burst=True)
+    assert [rounds_ahead(cost, 1, tokens) for tokens in (1200, 2300, 4500)] == [6, 3, 1]
 
 
 def many() -> list[AddRequest]:

@@ -151,14 +151,14 @@ def test_bit_equal_with_what_the_service_drafts() -> None:
 class FreeRows:
     """A cost at which every draft is worth it."""
 
-    def of(self, sequences: int) -> tuple[float, float]:
+    def of(self, sequences: int, tokens: int, *, burst: bool) -> tuple[float, float]:
         return 1.0, 0.0
 
-    def around(self, sequences: int) -> float:
+    def around(self, sequences: int, *, burst: bool) -> float:
         return 0.0
 
-    def measured(self, sequences: int, rows: float, seconds: float) -> None: ...
-    def called(self, sequences: int, seconds: float) -> None: ...
+    def measured(self, sequences: int, rows: float, tokens: int, seconds: float, *, burst: bool) -> None: ...
+    def called(self, sequences: int, seconds: float, *, burst: bool) -> None: ...
 
 
 def test_an_answer_takes_fewer_steps() -> None:

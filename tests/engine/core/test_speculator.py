@@ -24,10 +24,10 @@ class Costs:
     def __init__(self, base: float, row: float, around: float = 0.0) -> None:
         self.base, self.row, self.seconds_around = base, row, around
 
-    def of(self, sequences: int) -> tuple[float, float]:
+    def of(self, sequences: int, tokens: int, *, burst: bool) -> tuple[float, float]:
         return self.base, self.row
 
-    def around(self, sequences: int) -> float:
+    def around(self, sequences: int, *, burst: bool) -> float:
         return self.seconds_around
 
 
@@ -47,7 +47,7 @@ def saying(*tokens: int, number: int = 1, **sampling: Any) -> Sequence:
 
 def draft(made: Speculator, sequence: Sequence, room: int = 500) -> list[int]:
     """The tokens that one step would compute."""
-    return list(made.drafts([sequence], room, 1).get(sequence.id, Draft()).first)
+    return list(made.drafts([sequence], room, 0).get(sequence.id, Draft()).first)
 
 
 def note(made: Speculator, sequence: Sequence, found: list[int], right: int) -> None:
@@ -108,8 +108,8 @@ def test_dearer_rows_make_shorter_drafts_and_then_none() -> None:
 
 def test_nothing_is_drafted_under_load() -> None:
     sequences = [saying(100, 101, number=number) for number in range(8)]
-    assert speculator(base=1.0, row=0.05).drafts(sequences, 500, 1)
-    assert not speculator(base=1.0, row=0.12).drafts(sequences, 500, 1)
+    assert speculator(base=1.0, row=0.05).drafts(sequences, 500, 0)
+    assert not speculator(base=1.0, row=0.12).drafts(sequences, 500, 0)
 
 
 def test_nothing_is_drafted_before_a_step_was_measured() -> None:
@@ -117,7 +117,8 @@ def test_nothing_is_drafted_before_a_step_was_measured() -> None:
     made = Speculator(ANSWERS, frozenset([END]), 500, cost)
     sequence = saying(100, 101)
     assert draft(made, sequence) == []
-    cost.measured(1, 0, 1.0)
+    cost.measured(1, 0, 0, 1.0, burst=False)
+    assert not made.drafts([sequence], 500, 16)  # a burst's cost is another
     assert draft(made, sequence)
 
 
@@ -197,7 +198,7 @@ def test_a_draft_must_pay_for_the_step_that_it_needs() -> None:
     for around, drafted in ((0.0, True), (100.0, False)):
         made, sequence = speculator(row=0.3, around=around), saying(100, 101)
         assert bool(made.drafts([sequence], 500, 16)) == drafted
-    assert speculator(row=0.3, around=100.0).drafts([saying(100, 101)], 500, 1)  # else each token is a step
+    assert speculator(row=0.3, around=100.0).drafts([saying(100, 101)], 500, 0)  # else each token is a step
 
 
 def test_a_draft_that_does_not_pay_leaves_its_room_to_others() -> None:
