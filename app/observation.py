@@ -60,6 +60,8 @@ class Observation:
     generated_tokens: int = 0
     finish_reason: str | None = None
     decisions: list[Decision] = field(default_factory=list)
+    client_deadline: float | None = None
+    """Arrival to the deadline that the client set; None where the server's own holds."""
     deadline_exceeded: bool = False
     """The answer was cut at the request's deadline."""
     tenant: str | None = None

@@ -68,8 +68,16 @@ def test_a_whole_answer_is_counted_once_everywhere(metrics: Metrics) -> None:
         ({"token_gap": 0.2}, "itl", 0),
         ({}, "availability", 1),
         ({"outcome": "error"}, "availability", 0),
-        ({"outcome": "timeout"}, "availability", 0),
-        ({"outcome": "timeout"}, "ttft", 0),
+        ({"outcome": "timeout", "first_token": None}, "availability", 0),
+        ({"outcome": "timeout", "first_token": None}, "ttft", 0),
+        ({"outcome": "timeout", "first_token": None, "client_deadline": 0.5}, "availability", 0),
+        ({"outcome": "cancelled", "first_token": None, "total": 5.0}, "ttft", 0),
+        ({"outcome": "cancelled", "first_token": 0.6, "total": 5.0}, "ttft", 0),
+        ({"outcome": "cancelled", "total": 5.0}, "ttft", 1),
+        ({"outcome": "error", "first_token": None}, "ttft", 0),
+        ({"outcome": "error"}, "ttft", 1),
+        ({"task": "decision", "stream": False, "outcome": "cancelled", "total": 0.2}, "e2e", 0),
+        ({"task": "decision", "stream": False, "outcome": "timeout", "total": 0.2}, "e2e", 0),
         ({"task": "decision", "stream": False, "total": 0.1}, "e2e", 1),
         ({"task": "decision", "stream": False, "total": 0.2}, "e2e", 0),
     ],
@@ -81,10 +89,49 @@ def test_objectives(metrics: Metrics, fields: dict[str, object], slo: str, good:
     assert value(metrics, "slo_good_total", **labels) == good
 
 
-def test_a_client_that_left_is_no_fault_of_the_service(metrics: Metrics) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"first_token": None, "total": 0.4},
+        {"first_token": None, "total": 5.0, "parse": None},  # it took so long to send its request
+        {"task": "decision", "stream": False, "total": 0.1},
+    ],
+)
+def test_a_client_that_left_early_is_no_fault_of_the_service(
+    metrics: Metrics, fields: dict[str, object]
+) -> None:
+    metrics.observe_request(chat(outcome="cancelled", **fields))
+    assert value(metrics, "requests_total", task=str(fields.get("task", "chat")), outcome="cancelled") == 1
+    assert not any(count for (name, _), count in samples(metrics).items() if "slo_" in name)
+
+
+def test_a_client_that_left_is_counted_by_the_stage_reached(metrics: Metrics) -> None:
     metrics.observe_request(chat(outcome="cancelled", first_token=None))
     assert value(metrics, "request_cancellations_total", task="chat", stage="prefill") == 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_deadline_that_no_service_meets_costs_nothing(metrics: Metrics, task: str) -> None:
+    hurried = {"outcome": "timeout", "first_token": None, "client_deadline": 0.001, "total": 0.002}
+    metrics.observe_request(chat(task=task, stream=False, **hurried))
+    assert value(metrics, "request_errors_total", task=task, type="timeout") == 1
+    assert not any(count for (name, _), count in samples(metrics).items() if "slo_" in name)
+
+
+def test_a_short_deadline_hides_no_slowness(metrics: Metrics) -> None:
+    metrics.observe_request(chat(outcome="timeout", first_token=None, client_deadline=0.001, total=3.0))
+    assert value(metrics, "slo_events_total", task="chat", slo="ttft") == 1
     assert value(metrics, "slo_events_total", task="chat", slo="availability") == 0
+
+
+def test_no_scrape_finds_more_good_requests_than_there_were(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.metrics.time.sleep", lambda _: metrics.observe_request(chat()))
+    found = samples(metrics)
+    for slo in ("availability", "ttft", "itl"):
+        key = frozenset({"model": "toy", "task": "chat", "slo": slo}.items())
+        assert found["repartee_slo_good_total", key] <= found["repartee_slo_events_total", key]
 
 
 @pytest.mark.parametrize(("reason", "events"), [("queue_full", 1), ("invalid", 0), ("rate_limited", 0)])
@@ -98,7 +145,9 @@ def test_only_our_own_refusals_cost_availability(metrics: Metrics, reason: str, 
 def test_errors_tell_the_engine_from_the_rest(metrics: Metrics) -> None:
     metrics.observe_request(chat(outcome="error", error_code="engine_died"))
     metrics.observe_request(chat(outcome="error", error_code="internal_error"))
+    metrics.observe_request(chat(outcome="error", error_code="shutting_down"))
     assert value(metrics, "request_errors_total", task="chat", type="engine") == 1
+    assert value(metrics, "request_errors_total", task="chat", type="draining") == 1
     assert value(metrics, "request_errors_total", task="chat", type="internal") == 1
 
 

@@ -70,7 +70,10 @@ async def _timeout(request: Request) -> float | None:
         return None
     if not (value.isascii() and value.isdecimal() and len(value) <= 9 and int(value) > 0):
         raise InvalidRequest("The deadline must be a whole number of milliseconds above 0.", TIMEOUT_HEADER)
-    return int(value) / 1000
+    seconds = int(value) / 1000
+    observation: Observation = request.state.observation
+    observation.client_deadline = seconds
+    return seconds
 
 
 async def _tenant(request: Request) -> str:

@@ -13,10 +13,15 @@ class Objectives:
     def __init__(self, registry: Registry, slos: Iterable[Slo]) -> None:
         self._threshold = {(task, slo.name): slo.threshold_seconds for slo in slos for task in slo.tasks}
         keys = list(self._threshold)
+        # Scraped in this order and counted in the other, so that no scrape finds more good ones than there were.
+        self._good = registry.counters("slo_good", "Requests that met an objective.", ("task", "slo"), keys)
         self._events = registry.counters(
             "slo_events", "Requests that an objective applies to.", ("task", "slo"), keys
         )
-        self._good = registry.counters("slo_good", "Requests that met an objective.", ("task", "slo"), keys)
+
+    def threshold(self, task: Task, slo: SloName) -> float | None:
+        """Seconds that the objective allows; None where the table has none."""
+        return self._threshold.get((task, slo))
 
     def judge(self, task: Task, slo: SloName, *, good: bool) -> None:
         """One request that an objective applies to."""
@@ -27,5 +32,11 @@ class Objectives:
 
     def judge_time(self, task: Task, slo: SloName, seconds: float) -> None:
         """One request that took so long."""
-        threshold = self._threshold.get((task, slo))
+        threshold = self.threshold(task, slo)
         self.judge(task, slo, good=threshold is not None and seconds <= threshold)
+
+    def judge_wait(self, task: Task, slo: SloName, seconds: float) -> None:
+        """One request that ended after so long without what it waited for: below the threshold that says nothing."""
+        threshold = self.threshold(task, slo)
+        if threshold is not None and seconds > threshold:
+            self.judge(task, slo, good=False)

@@ -6,6 +6,7 @@ from typing import get_args
 from app.metric_families.objectives import Objectives
 from app.metric_families.registry import Registry
 from app.observation import Observation, Outcome, Task
+from app.slos import SloName
 
 TASKS: tuple[Task, ...] = get_args(Task)
 GENERATING_TASKS: tuple[Task, ...] = ("chat", "completion")
@@ -22,7 +23,11 @@ REJECTIONS = (
 )
 SERVER_REJECTIONS = frozenset({"queue_full", "draining", "not_ready"})
 """Refusals for the service's own state: they count against availability, the client's mistakes do not."""
-ERROR_TYPES = ("engine", "timeout", "internal")
+ERROR_TYPES = ("engine", "timeout", "draining", "internal")
+_TYPE_OF_CODE = {"sequence_failed": "engine", "engine_died": "engine", "shutting_down": "draining"}
+"""Types of errors by their code; all others are `internal`."""
+LATENCY: dict[Task, SloName] = {"chat": "ttft", "completion": "ttft", "decision": "e2e"}
+"""The objective for what a client waits for first: a token, or a decision."""
 CANCEL_STAGES: dict[Task, tuple[str, ...]] = {
     "chat": ("queued", "prefill", "decode"),
     "completion": ("queued", "prefill", "decode"),
@@ -105,27 +110,41 @@ class RequestFamilies:
         self._observe_stages(task, observation)
 
     def _observe_end(self, task: Task, observation: Observation) -> None:
-        if observation.outcome == "cancelled":
-            self._cancellations[task, _stage_reached(observation)].inc()
-        else:
+        match observation.outcome:
+            case "cancelled":
+                self._cancellations[task, _stage_reached(observation)].inc()
+            case "timeout":
+                self._errors[task, "timeout"].inc()
+            case "error":
+                self._errors[task, _TYPE_OF_CODE.get(observation.error_code or "", "internal")].inc()
+        if observation.outcome != "cancelled" and not self._was_hurried(task, observation):
             self._objectives.judge(task, "availability", good=observation.outcome == "ok")
-        if observation.outcome == "timeout":
-            self._errors[task, "timeout"].inc()
-            self._objectives.judge(task, "ttft" if task in GENERATING_TASKS else "e2e", good=False)
-        if observation.outcome == "error":
-            engine = observation.error_code in ("sequence_failed", "engine_died")
-            self._errors[task, "engine" if engine else "internal"].inc()
+        self._judge_latency(task, observation)
+
+    def _was_hurried(self, task: Task, observation: Observation) -> bool:
+        """Whether it ended at a deadline of its client's that is shorter than what the objective allows."""
+        if observation.outcome != "timeout" or observation.client_deadline is None:
+            return False
+        allowed = self._objectives.threshold(task, LATENCY[task])
+        return allowed is not None and observation.client_deadline < allowed
+
+    def _judge_latency(self, task: Task, observation: Observation) -> None:
+        """However it ended: whoever left because it took too long has waited all the same."""
+        total, slo = _total(observation), LATENCY[task]
+        if task in GENERATING_TASKS and observation.first_token is not None:
+            self._objectives.judge_time(task, slo, observation.first_token)
+        elif task not in GENERATING_TASKS and observation.outcome == "ok":
+            self._objectives.judge_time(task, slo, total)
+        elif observation.parse is not None:  # a client that leaves within its own request waited for nothing
+            self._objectives.judge_wait(task, slo, total)
 
     def _observe_answer(self, task: Task, observation: Observation) -> None:
-        total = observation.elapsed() if observation.total is None else observation.total
+        total = _total(observation)
         self._duration[task, observation.stream].observe(total, _exemplar(observation))
         self._prompt_size[task].observe(observation.prompt_tokens)
         if task not in GENERATING_TASKS:
-            self._objectives.judge_time(task, "e2e", total)
             return
         self._answer_size[task].observe(observation.generated_tokens)
-        if observation.first_token is not None:
-            self._objectives.judge_time(task, "ttft", observation.first_token)
         if observation.token_gap is not None:
             self._tpot.observe(observation.token_gap)
             self._objectives.judge_time(task, "itl", observation.token_gap)
@@ -137,6 +156,10 @@ class RequestFamilies:
             seconds: float | None = getattr(observation, name)
             if seconds is not None:
                 self._stages[task, name].observe(seconds)
+
+
+def _total(observation: Observation) -> float:
+    return observation.elapsed() if observation.total is None else observation.total
 
 
 def _exemplar(observation: Observation) -> dict[str, str] | None:

@@ -24,6 +24,7 @@ from app.errors import (
 from app.services.sampling_defaults import SamplingDefaults
 from app.services.tokenizer import Message, Tokenizer
 from tests.api.conftest import MODEL, build_app, saying
+from tests.exposition import value
 from tests.fakes import TIMINGS, FakeEngine
 
 pytestmark = pytest.mark.anyio
@@ -286,6 +287,17 @@ async def test_a_failure_before_the_first_token_is_an_http_error(
     response = await client.post(PATH, json=body(stream=stream))
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert (response.headers["x-request-id"] in response.json()["error"]["message"]) is (status == 500)
+
+
+@pytest.mark.parametrize(("deadline", "events"), [(None, 1), ("60000", 1), ("499", 0)])
+async def test_a_deadline_below_the_objective_costs_no_availability(
+    app: FastAPI, client: httpx.AsyncClient, engine: FakeEngine, deadline: str | None, events: int
+) -> None:
+    engine.fail_after, engine.failure = 0, DeadlineExceeded()
+    headers = {"x-request-timeout-ms": deadline} if deadline else {}
+    assert (await client.post(PATH, json=body(), headers=headers)).status_code == 504
+    metrics = app.state.services.metrics
+    assert value(metrics, "slo_events_total", task="chat", slo="availability") == events
 
 
 @pytest.mark.parametrize("n", [1, 2])
