@@ -16,7 +16,7 @@ PERIOD_DAYS = 30
 MINIMUM_BAD_REQUESTS = 10
 """Fewer bad requests within the long window alert nobody, however large their share of a quiet hour is."""
 
-_BY = "sum by (job, model, task, slo)"
+_BY = "sum by (job, namespace, model, task, slo)"
 _LONG_INTERVAL = "2m"
 """Windows of hours need no new value every few seconds; it is below the five minutes in which a value grows stale."""
 

@@ -1,4 +1,8 @@
-"""Alerts on what makes customers unhappy sooner or later; mostly tickets, for the error budgets page by themselves."""
+"""Alerts on what makes customers unhappy sooner or later; mostly tickets, for the error budgets page by themselves.
+
+An installation is a job in a namespace: Kubernetes names the job of every installation alike. Elsewhere there is no
+label `namespace`, and all that lack it are of one.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +14,8 @@ from deploy.prometheus.burn_rates import MINIMUM_BAD_REQUESTS
 
 _LEAST_REQUESTS_OF_A_P99 = 100
 _REFUSED = "|".join(sorted(SERVER_REJECTIONS))
+_INSTALLATION = "job, namespace"
+_JOB = "{{ $labels.job }}{{ with $labels.namespace }} in {{ . }}{{ end }}"
 _WHERE = "{{ $labels.instance }}"
 _PERCENT = "{{ $value | humanizePercentage }}"
 
@@ -27,16 +33,19 @@ def _whole(job: str) -> tuple[Alert, ...]:
         Alert(
             "Down",
             "page",
-            # Targets that service discovery no longer finds are no series at all: that is down, too.
-            f"(sum by (job) ({up}) or absent({up}) - 1) == 0",
+            # Targets that service discovery no longer finds are no series at all: that is down, too. Of what was there
+            # within the hour the namespace is known.
+            f"(sum by ({_INSTALLATION}) ({up})\n"
+            f"or 0 * sum by ({_INSTALLATION}) (present_over_time({up}[1h]))\n"
+            f"or absent_over_time({up}[1h]) - 1) == 0",
             lasting="1m",
             summary="No replica answers",
-            description="{{ $value }} replicas of {{ $labels.job }} answer Prometheus.",
+            description="{{ $value }} replicas of " + _JOB + " answer Prometheus.",
         ),
         Alert(
             "ReplicaDown",
             "ticket",
-            f"{up} == 0 and on (job) sum by (job) ({up}) > 0",
+            f"{up} == 0 and on ({_INSTALLATION}) sum by ({_INSTALLATION}) ({up}) > 0",
             lasting="5m",
             summary="A replica does not answer, others do",
             description=f"{_WHERE} does not answer Prometheus (up is {{{{ $value }}}}).",
@@ -45,10 +54,10 @@ def _whole(job: str) -> tuple[Alert, ...]:
             "NoneReady",
             "page",
             # A proxy sends nothing to replicas that are not ready, so no error budget would tell.
-            "max by (job) (repartee_ready) == 0",
+            f"max by ({_INSTALLATION}) (repartee_ready) == 0",
             lasting="5m",
             summary="No replica is ready",
-            description="Of {{ $labels.job }}, {{ $value }} replicas would serve a request.",
+            description=f"Of {_JOB}, {{{{ $value }}}} replicas would serve a request.",
         ),
         Alert(
             "NotReady",
@@ -70,9 +79,10 @@ def _requests(slos: Sequence[Slo]) -> tuple[Alert, ...]:
         Alert(
             "Rejecting",
             "ticket",
-            f"sum by (job, task, reason) (rate({refused}))\n"
-            "/ on (job, task) group_left () (sum by (job, task) (rate(repartee_requests_total[5m])) > 0) > 0.01\n"
-            f"and sum by (job, task, reason) (increase({refused})) >= {MINIMUM_BAD_REQUESTS}",
+            f"sum by ({_INSTALLATION}, task, reason) (rate({refused}))\n"
+            f"/ on ({_INSTALLATION}, task) group_left ()"
+            f" (sum by ({_INSTALLATION}, task) (rate(repartee_requests_total[5m])) > 0) > 0.01\n"
+            f"and sum by ({_INSTALLATION}, task, reason) (increase({refused})) >= {MINIMUM_BAD_REQUESTS}",
             lasting="5m",
             summary="{{ $labels.task }} requests are refused: {{ $labels.reason }}",
             description=f"{_PERCENT} of the {{{{ $labels.task }}}} requests are refused with 503 because of "
@@ -81,9 +91,10 @@ def _requests(slos: Sequence[Slo]) -> tuple[Alert, ...]:
         Alert(
             "Errors",
             "ticket",
-            f"sum by (job, model, task, type) (rate({failed}))\n"
-            f"/ on (job, model, task) group_left () (sum by (job, model, task) (rate({accepted})) > 0) > 0.01\n"
-            f"and sum by (job, model, task, type) (increase({failed})) >= {MINIMUM_BAD_REQUESTS}",
+            f"sum by ({_INSTALLATION}, model, task, type) (rate({failed}))\n"
+            f"/ on ({_INSTALLATION}, model, task) group_left ()"
+            f" (sum by ({_INSTALLATION}, model, task) (rate({accepted})) > 0) > 0.01\n"
+            f"and sum by ({_INSTALLATION}, model, task, type) (increase({failed})) >= {MINIMUM_BAD_REQUESTS}",
             lasting="5m",
             summary="Accepted {{ $labels.task }} requests fail: {{ $labels.type }}",
             description=f"{_PERCENT} of the accepted {{{{ $labels.task }}}} requests end with an error of type "
@@ -93,11 +104,11 @@ def _requests(slos: Sequence[Slo]) -> tuple[Alert, ...]:
         Alert(
             "NoTraffic",
             "info",
-            "sum by (job) (increase(repartee_requests_total[15m])) == 0\n"
-            "and sum by (job) (increase(repartee_requests_total[1d])) > 0",
+            f"sum by ({_INSTALLATION}) (increase(repartee_requests_total[15m])) == 0\n"
+            f"and sum by ({_INSTALLATION}) (increase(repartee_requests_total[1d])) > 0",
             lasting="15m",
             summary="Requests have ceased",
-            description="{{ $value }} requests came to {{ $labels.job }} within 15 minutes; earlier today some did.",
+            description=f"{{{{ $value }}}} requests came to {_JOB} within 15 minutes; earlier today some did.",
         ),
     )
 
@@ -112,9 +123,9 @@ def _slow_first_tokens(slos: Sequence[Slo]) -> tuple[Alert, ...]:
         Alert(
             "TTFTHigh",
             "ticket",
-            "histogram_quantile(0.99, sum by (job, model, le) (rate(repartee_time_to_first_token_seconds_bucket[10m])))"
-            f" > {seconds:g}\n"
-            "and sum by (job, model) (increase(repartee_time_to_first_token_seconds_count[10m])) "
+            f"histogram_quantile(0.99, sum by ({_INSTALLATION}, model, le)"
+            f" (rate(repartee_time_to_first_token_seconds_bucket[10m]))) > {seconds:g}\n"
+            f"and sum by ({_INSTALLATION}, model) (increase(repartee_time_to_first_token_seconds_count[10m])) "
             f">= {_LEAST_REQUESTS_OF_A_P99}",
             lasting="10m",
             summary="First tokens are late",
@@ -164,12 +175,13 @@ def _engine() -> tuple[Alert, ...]:
 
 def _process(job: str) -> tuple[Alert, ...]:
     """Whether the processes are well, and the alerting itself."""
+    started = f'process_start_time_seconds{{job="{job}"}}'
     return (
         Alert(
             "EventLoopBlocked",
             "ticket",
-            "histogram_quantile(0.99, sum by (job, instance, le) (rate(repartee_event_loop_lag_seconds_bucket[5m])))"
-            " > 0.05",
+            f"histogram_quantile(0.99, sum by ({_INSTALLATION}, instance, le)"
+            " (rate(repartee_event_loop_lag_seconds_bucket[5m]))) > 0.05",
             lasting="5m",
             summary="The API process is blocked",
             description=f"One wake-up in a hundred of {_WHERE}'s event loop is {{{{ $value | humanizeDuration }}}} "
@@ -178,9 +190,22 @@ def _process(job: str) -> tuple[Alert, ...]:
         Alert(
             "Restarting",
             "ticket",
-            f'changes(process_start_time_seconds{{job="{job}"}}[15m]) > 2',
+            f"changes({started}[15m]) > 2",
             summary="A replica starts again and again",
             description=f"{_WHERE} was started {{{{ $value }}}} times within 15 minutes.",
+            labels={"process": "api"},
+        ),
+        Alert(
+            "Restarting",
+            "ticket",
+            # Where a replaced replica is a new target, no series changes: each is seen once, young, and then no more.
+            # Those that were told to end are no crash.
+            f"count by ({_INSTALLATION}) ((time() - last_over_time({started}[15m]) < 900)\n"
+            f"unless {started} unless last_over_time(repartee_draining[15m]) == 1) > 2",
+            lasting="1m",
+            summary="Replicas end soon after their start, and others take their place",
+            description=f"{{{{ $value }}}} replicas of {_JOB} were started within 15 minutes and are gone, "
+            "though nobody told them to end.",
             labels={"process": "api"},
         ),
         Alert(

@@ -46,6 +46,7 @@ def test_nothing_but_the_watchdog_is_news_of_a_job_that_is_down() -> None:
         alert("ReparteeErrors", "ticket", model="m"),
         alert("ReparteeNoTraffic", "info"),
         alert("ReparteeTTFTHigh", "ticket", job="other"),
+        alert("ReparteeQueueStuck", "page", namespace="other"),
         alert("ReparteeWatchdog", "none"),
     )
     assert held == [
@@ -61,6 +62,7 @@ def test_a_page_holds_back_the_tickets_of_its_own_objective() -> None:
     slow = "ReparteeErrorBudgetBurnSlow"
     assert held_back(page, alert(slow, "ticket", **CHAT)) == [slow]
     assert held_back(page, alert(slow, "ticket", **{**CHAT, "slo": "itl"})) == []
+    assert held_back(page, alert(slow, "ticket", **CHAT, namespace="other")) == []
     assert held_back(page, alert(slow, "ticket", **{**CHAT, "task": "completion"})) == []
 
 
@@ -73,3 +75,4 @@ def test_one_page_stands_for_the_replicas_that_are_not_ready() -> None:
     replicas = [alert("ReparteeNotReady", "ticket", instance=name) for name in "ab"]
     saturated = alert("ReparteeQueueSaturated", "ticket", instance="a")
     assert held_back(alert("ReparteeNoneReady", "page"), *replicas, saturated) == ["ReparteeNotReady"] * 2
+    assert held_back(alert("ReparteeNoneReady", "page", namespace="other"), *replicas) == []

@@ -120,6 +120,7 @@ def test_prometheus_finds_and_scrapes_every_replica(cluster: Cluster) -> None:
         "http://127.0.0.1:8000", str(cluster.http.base_url).rstrip("/")
     )
     discovery["authorization"] = job["authorization"] = {"type": "Bearer", "credentials": KEY}
+    del config["rule_files"], config["alerting"]
     config |= {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
     with running_prometheus(config) as prometheus:
         prometheus.wait_for('count(repartee_ready{job="repartee"} == 1) == 2', 20)

@@ -124,6 +124,16 @@ def test_prometheus_accepts_its_configuration() -> None:
     command = [require("promtool", "prometheus"), "check", "config", str(FOLDER / "prometheus.yml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 rule files found" in done.stdout
+
+
+def test_prometheus_alerts_as_without_ray() -> None:
+    ours, usual = (
+        yaml.safe_load((ROOT / "deploy" / folder / "prometheus.yml").read_text())
+        for folder in ("ray", "prometheus")
+    )
+    assert ours["global"] == usual["global"]
+    assert ours["alerting"]["alertmanagers"]
 
 
 def test_hadolint_has_no_complaint() -> None:
