@@ -24,6 +24,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from deploy.grafana.panels import BOARD_PREFIX, DATASOURCE, Panel
+from deploy.grafana.queries import OF_INSTALLATION, OF_REPLICA, series
 
 TAG = "repartee"
 EVERYTHING = VariableOption(selected=True, text="All", value="$__all")
@@ -138,11 +139,13 @@ def _choices(by_model: bool) -> list[DatasourceVariable | QueryVariable]:
     job = choice("job", "Job", "query_result(count by (job) (last_over_time(repartee_ready[1d])))").regex(
         '/job="([^"]+)"/'
     )
-    instance = choice("instance", "Replica", 'label_values(up{job=~"$job"}, instance)')
-    model = choice("model", "Model", 'label_values(repartee_running_requests{job=~"$job"}, model)')
+    namespace = choice("namespace", "Namespace", 'label_values(repartee_ready{job=~"$job"}, namespace)')
+    namespace.all_value(".*")  # where there is none, too
+    instance = choice("instance", "Replica", f"label_values(up{{{OF_INSTALLATION}}}, instance)")
+    model = choice("model", "Model", f"label_values(repartee_running_requests{{{OF_INSTALLATION}}}, model)")
     if not by_model:
         model.hide(VariableHide.HIDE_VARIABLE)
-    return [DatasourceVariable("datasource").label("Prometheus").type("prometheus"), job, instance, model]
+    return [DatasourceVariable("datasource").label("Prometheus").type("prometheus"), job, namespace, instance, model]
 
 
 def _other_boards() -> DashboardLink:
@@ -162,5 +165,5 @@ def _restarts() -> AnnotationQuery:
         .datasource(DATASOURCE)
         .enable(True)
         .icon_color("red")
-        .expr('changes(repartee_engine_restarts_total{job=~"$job", instance=~"$instance"}[1m]) > 0')
+        .expr(f"changes({series('repartee_engine_restarts_total', of=OF_REPLICA)}[1m]) > 0")
     )

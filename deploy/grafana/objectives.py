@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.slos import Slo, SloName
-from deploy.grafana.queries import growth, series, share, total
+from deploy.grafana.queries import OF_INSTALLATION, growth, series, share, total
 from deploy.prometheus.burn_rates import BURNS
 
 BUDGET_WINDOW = "30d"
@@ -71,8 +71,8 @@ def _not_negative(bad: str) -> str:
 
 
 def _recorded(rule: str, slo: Slo) -> str:
-    """What a rule recorded for an objective: by job and model, of all replicas."""
-    return series(f"repartee:{rule}", _of(slo), of='job=~"$job", model=~"$model"')
+    """What a rule recorded for an objective: by job, namespace and model, of all replicas."""
+    return series(f"repartee:{rule}", _of(slo), of=f'{OF_INSTALLATION}, model=~"$model"')
 
 
 def _of(slo: Slo) -> str:

@@ -36,7 +36,7 @@ QUEUE_SATURATED = 0.8
 KV_CACHE_NEAR_FULL = 0.95
 """As the alert KVCacheNearFull has it."""
 
-_FIRING = 'ALERTS{alertstate="firing", alertname=~"Repartee.+", alertname!="ReparteeWatchdog"'
+_FIRING = 'ALERTS{alertstate="firing", alertname=~"Repartee.+", alertname!="ReparteeWatchdog", namespace=~"$namespace"'
 
 
 def overview(objectives: Objectives) -> Board:

@@ -86,7 +86,7 @@ class Source:
         windows = {"$__rate_interval": f"{_WINDOW_SECONDS}s", "$__range": f"{math.ceil(self.seconds)}s"}
         for name, window in windows.items():
             expression = expression.replace(name, window)
-        return re.sub(r"\$\w+", ".+", expression)
+        return re.sub(r"\$\w+", ".*", expression)
 
 
 def _line(name: str, series: Mapping[str, Any]) -> Line:

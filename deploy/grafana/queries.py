@@ -4,7 +4,9 @@ Without traffic a share or a quantile is 0 / 0. Every such expression here falls
 exported at all, so that a panel without data always means that the metric is missing.
 """
 
-OF_REPLICA = 'job=~"$job", instance=~"$instance"'
+OF_INSTALLATION = 'job=~"$job", namespace=~"$namespace"'
+"""In Kubernetes the jobs of all namespaces have one name; elsewhere there is no such label, which "All" matches too."""
+OF_REPLICA = f'{OF_INSTALLATION}, instance=~"$instance"'
 OF_MODEL = f'{OF_REPLICA}, model=~"$model"'
 STEP = "$__rate_interval"
 """The window of a graph: as short as its resolution and the scrape interval allow."""

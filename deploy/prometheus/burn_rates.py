@@ -78,7 +78,11 @@ def _recorded(windows: Sequence[str], counted: set[str]) -> list[dict[str, Any]]
     for window in windows:
         good, events = (f"{_BY} (rate(repartee_slo_{name}_total[{window}]))" for name in ("good", "events"))
         rules.append(
-            {"record": f"repartee:slo_error_ratio:rate{window}", "expr": f"1 - {good} / ({events} > 0)"}
+            # A scrape may fall between the two counts of a request: then a short window has more good ones than any.
+            {
+                "record": f"repartee:slo_error_ratio:rate{window}",
+                "expr": f"clamp_min(1 - {good} / ({events} > 0), 0)",
+            }
         )
     for window in windows:
         if window in counted:

@@ -12,7 +12,11 @@ BOARDS: dict[str, Any] = {
 }
 
 WINDOWS = {"$__rate_interval": "1m", "$__range": "5m"}
-CHOICES = {"$job": "repartee", "$instance": ".+", "$model": ".+", "$task": ".+", "$tenant": ".+"}
+CHOICES = {
+    "$job": "repartee",
+    "$namespace": ".*",
+    **dict.fromkeys(("$instance", "$model", "$task", "$tenant"), ".+"),
+}
 
 
 @dataclass(frozen=True)

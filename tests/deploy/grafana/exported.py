@@ -9,8 +9,8 @@ from tests.exposition import metrics_with
 from tests.metric_families.nvml import StandIn, install
 from tests.metric_families.test_series import exercise
 
-OF_PROMETHEUS = frozenset({"job", "instance"})
-"""Labels that every scraped sample gets."""
+OF_PROMETHEUS = frozenset({"job", "namespace", "instance"})
+"""Labels that every scraped sample gets, in Kubernetes at least."""
 NOT_OURS = {"up": set[str](), "ALERTS": {"alertname", "alertstate", "severity"}}
 """Series that Prometheus makes by itself, and the labels of them that dashboards use."""
 

@@ -242,6 +242,7 @@ def test_first_tokens_have_exemplars_with_the_name_that_the_datasource_links(sce
 def test_what_can_be_chosen_is_found(scene: Scene) -> None:
     assert offered(scene) == {
         "job": {"repartee"},
+        "namespace": set(),
         "instance": {scene.instance},
         "model": {MODEL},
         "tenant": {"acme", "globex", "prometheus", "-"},

@@ -21,7 +21,7 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load(path.read_text())["groups"]
     for rule in group["rules"]
 ]
-RECORDED = {rule["record"]: {"job", "model", "task", "slo"} for rule in RULES if "record" in rule}
+RECORDED = {rule["record"]: {"job", "namespace", "model", "task", "slo"} for rule in RULES if "record" in rule}
 KNOWN = samples() | NOT_OURS | RECORDED
 ASKED = list(asked())
 
@@ -52,8 +52,9 @@ def test_every_query_asks_for_metrics_and_labels_that_there_are(query: Asked) ->
 def test_every_query_is_of_the_chosen_replicas_and_models(query: Asked) -> None:
     for selected in selectors(filled(query.expression)):
         if selected.metric == "ALERTS":
+            assert "namespace" in selected.labels
             continue  # an alert on the whole service has no instance, and one on a replica no model
-        wanted = {"job"} if selected.metric in RECORDED else {"job", "instance"}
+        wanted = {"job", "namespace"} | (set() if selected.metric in RECORDED else {"instance"})
         if "model" in KNOWN[selected.metric]:
             wanted.add("model")
         assert wanted <= selected.labels, selected.metric
@@ -107,17 +108,18 @@ def test_every_panel_says_what_it_means_in_which_unit(board: Any) -> None:
 @every_board
 def test_one_replica_or_all_can_be_chosen(board: Any) -> None:
     variables = {variable["name"]: variable for variable in board["templating"]["list"]}
-    assert list(variables)[:4] == ["datasource", "job", "instance", "model"]
+    assert list(variables)[:5] == ["datasource", "job", "namespace", "instance", "model"]
     for name in ("job", "instance", "model"):
         assert variables[name]["multi"] and variables[name]["includeAll"]
         assert variables[name]["current"]["value"] == "$__all"
         assert "allValue" not in variables[name], "processes of other services would be shown"
+    assert variables["namespace"]["allValue"] == ".*", "outside of Kubernetes there is no such label"
     shown = "hide" not in variables["model"]
     by_model = any("model=~" in target["expr"] for panel in panels(board) for target in panel["targets"])
     assert shown == by_model
     used = set(re.findall(r"\$(\w+)", " ".join(t["expr"] for p in panels(board) for t in p["targets"])))
     assert used - {"__rate_interval", "__range"} <= set(variables)
-    assert OF_MODEL.count("$") == 3
+    assert OF_MODEL.count("$") == 4
 
 
 @every_board
