@@ -145,7 +145,13 @@ def _choices(by_model: bool) -> list[DatasourceVariable | QueryVariable]:
     model = choice("model", "Model", f"label_values(repartee_running_requests{{{OF_INSTALLATION}}}, model)")
     if not by_model:
         model.hide(VariableHide.HIDE_VARIABLE)
-    return [DatasourceVariable("datasource").label("Prometheus").type("prometheus"), job, namespace, instance, model]
+    return [
+        DatasourceVariable("datasource").label("Prometheus").type("prometheus"),
+        job,
+        namespace,
+        instance,
+        model,
+    ]
 
 
 def _other_boards() -> DashboardLink:

@@ -137,7 +137,8 @@ def _now() -> list[Panel]:
             "Engine restarts",
             About(
                 "Engine processes that ended and were replaced, in the time shown.",
-                "Always: until the next one is ready all streams stall and new requests get 503. The log of the replica says why it ended.",
+                "Always: until the next one is ready all streams stall and new requests get 503. The log of the "
+                "replica says why it ended.",
                 "Restarting",
             ),
             COUNT,

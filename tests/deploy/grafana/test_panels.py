@@ -21,7 +21,9 @@ RULES: list[dict[str, Any]] = [
     for group in yaml.safe_load(path.read_text())["groups"]
     for rule in group["rules"]
 ]
-RECORDED = {rule["record"]: {"job", "namespace", "model", "task", "slo"} for rule in RULES if "record" in rule}
+RECORDED = {
+    rule["record"]: {"job", "namespace", "model", "task", "slo"} for rule in RULES if "record" in rule
+}
 KNOWN = samples() | NOT_OURS | RECORDED
 ASKED = list(asked())
 
