@@ -1,13 +1,14 @@
 """create_app: the only wiring of the API process."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import Route
 
 from app import __version__
 from app.api.body_limit import BodyLimitMiddleware
@@ -85,9 +86,18 @@ def create_app(
     )
     app.state.services = services
     install_error_handlers(app)
+    services.metrics.know_routes(_templates(app))  # the framework's own
     for routes in (chat, completions, decisions, models, tokenize, ops, docs):
         app.include_router(routes.router)
+        services.metrics.know_routes(_templates(routes.router))
     return app
+
+
+def _templates(router: FastAPI | APIRouter) -> Iterator[tuple[str, str]]:
+    """Each route's template with each of its methods."""
+    for route in router.routes:
+        if isinstance(route, Route):
+            yield from ((route.path, method) for method in route.methods or ())
 
 
 def _services(

@@ -100,6 +100,10 @@ class Metrics:
         """The tenants that have keys, in the order of the keys file."""
         self._tenants.know(tenants)
 
+    def know_routes(self, routes: Iterable[tuple[str, str]]) -> None:
+        """The templates of the routes, each with each of its methods."""
+        self._service.know_routes(routes)
+
     def set_ready(self, ready: bool) -> None:
         """Whether the service can serve."""
         self._service.set_ready(ready)

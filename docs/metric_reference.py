@@ -29,8 +29,8 @@ Written by `python -m docs.metric_reference`; do not edit. `GET /metrics` answer
 OpenMetrics, as the `Accept` header asks; with API keys it wants one with the scope `metrics`.
 
 Durations are seconds, sizes bytes or tokens, ratios 0 to 1; `model` is the served name. All label values that are known
-beforehand are there from the start, at 0. With everything on there are fewer than 1,000 series. Why they are as they
-are: [ADR 12](adr/0012-metrics.md). On `repartee_time_to_first_token_seconds` and `repartee_request_duration_seconds`
+beforehand are there from the start, at 0, those of every route among them. With everything on there are fewer than
+1,000 series. Why they are as they are: [ADR 12](adr/0012-metrics.md). On `repartee_time_to_first_token_seconds` and `repartee_request_duration_seconds`
 OpenMetrics also shows exemplars with the `trace_id` of a request that was traced.
 """
 
@@ -143,8 +143,8 @@ def _buckets() -> str:
     return "\n".join(
         [
             "## Buckets\n",
-            "Upper bounds. `REPARTEE_METRICS_BUCKETS` replaces those of a histogram; the thresholds of the objectives",
-            "(`app/slos.toml`, or `REPARTEE_SLO_FILE`) must stay among them.\n",
+            "Upper bounds. `REPARTEE_METRICS_BUCKETS` replaces those of a histogram by no more than it has; the thresholds",
+            "of the objectives (`app/slos.toml`, or `REPARTEE_SLO_FILE`) must stay among them.\n",
             "| histogram | bounds |",
             "| --- | --- |",
             *rows,

@@ -153,7 +153,7 @@ class StepStats(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, g
 
     Attributes:
         seconds: the whole step: schedule, forward, sample, update.
-        forward_seconds: the model's forward pass and the sampling.
+        forward_seconds: packing the batch, the model's forward pass and the sampling.
         phase: `decode` (one token each, or a burst of several), `prefill` (prompt tokens are among them), `classify`
             (decisions only).
         sequences: sequences in the batch.

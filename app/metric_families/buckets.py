@@ -60,8 +60,8 @@ def bounds_with(
     """The bounds of each histogram, the operator's where there are some.
 
     Raises:
-        InvalidBuckets: of a family that is no histogram, not increasing and positive, or without the threshold of an
-            objective: what share of requests met it could not be read from the histogram.
+        InvalidBuckets: of a family that is no histogram, not increasing and positive, more than are shipped, or without the
+            threshold of an objective: what share of requests met it could not be read from the histogram.
     """
     for name, bounds in overrides.items():
         _check(name, bounds)
@@ -86,3 +86,6 @@ def _check(name: str, bounds: Sequence[float]) -> None:
     rises = all(lower < upper for lower, upper in zip((0.0, *bounds), bounds, strict=False))
     if not bounds or not rises or bounds[-1] == float("inf"):
         raise InvalidBuckets(f"the bounds of {name} must be finite, positive and increasing")
+    # Each is a series for every child of the family, and all series together are fewer than a thousand.
+    if len(bounds) > len(BOUNDS[name]):
+        raise InvalidBuckets(f"{name} takes at most {len(BOUNDS[name])} bounds and not {len(bounds)}")

@@ -25,15 +25,20 @@ class EngineFamilies:
 
     def __init__(self, registry: Registry) -> None:
         self._inter_token = registry.histogram(
-            "inter_token_seconds", "Gap between two tokens of one sequence."
+            "inter_token_seconds",
+            "Gap between two tokens of one sequence; k tokens that arrive together after S seconds are k gaps of S/k.",
         )
         self._forward = registry.histograms(
-            "model_step_seconds", "Forward pass and sampling of one step or burst.", ("phase",), PHASES
+            "model_step_seconds",
+            "Packing the batch, forward pass and sampling of one step or burst.",
+            ("phase",),
+            PHASES,
         )
         self._sequences = registry.histograms("batch_size", "Sequences in one step.", ("phase",), PHASES)
         self._tokens = registry.histograms("batch_tokens", "Tokens of one step or burst.", ("phase",), PHASES)
         self._overhead = registry.counter(
-            "engine_overhead_seconds", "Time of engine steps outside of forward pass and sampling."
+            "engine_overhead_seconds",
+            "Time of engine steps outside of packing the batch, forward pass and sampling.",
         )
         self._preemptions = registry.counter("preemptions", "Sequences preempted for lack of blocks.")
         self._drafted = registry.counter("spec_drafted_tokens", "Tokens computed because they were foretold.")

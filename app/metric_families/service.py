@@ -1,12 +1,14 @@
 """What the service is, and how its own process does."""
 
 import platform
+from collections.abc import Iterable
 
 from app import __version__
 from app.engine.messages import Ready
 from app.metric_families.registry import Registry
 
 METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
+STATUSES = ("2xx", "4xx", "5xx")
 
 
 class ServiceFamilies:
@@ -56,6 +58,12 @@ class ServiceFamilies:
     def set_draining(self, draining: bool) -> None:
         """Whether the service shuts down."""
         self._draining.set(draining)
+
+    def know_routes(self, routes: Iterable[tuple[str, str]]) -> None:
+        """Route templates with their methods: each starts at 0, so that a rate sees its first failure."""
+        for route, method in routes:
+            for status in STATUSES:
+                self._http.labels(route, method, status)
 
     def http(self, route: str, method: str, status: int) -> None:
         """One HTTP answer; `route` is a template, `status` a number of three digits."""

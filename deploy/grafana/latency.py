@@ -232,8 +232,8 @@ def _around() -> list[Panel]:
         graph(
             "Engine overhead",
             About(
-                "Share of one second that engine steps spend outside of forward pass and sampling: scheduling, "
-                "forming batches, sending.",
+                "Share of one second that engine steps spend outside of the model's own: choosing who runs, "
+                "and keeping the books.",
                 "It should be small beside the model's own time on *Engine*; with tiny models and many sequences it "
                 "becomes the limit.",
             ),

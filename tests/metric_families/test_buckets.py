@@ -47,6 +47,7 @@ def test_a_threshold_between_two_bounds_is_refused() -> None:
         ({STEP: [2, 1]}, "finite, positive and increasing"),
         ({STEP: [1, float("inf")]}, "finite, positive and increasing"),
         ({STEP: [1, float("nan")]}, "finite, positive and increasing"),
+        ({STEP: range(1, 12)}, f"{STEP} takes at most 10 bounds and not 11"),
         ({E2E: [0.1, 0.2, 1]}, "the threshold of the objective e2e, 0.15 s, is no bucket bound"),
     ],
 )

@@ -1,5 +1,6 @@
 """How many series the service can have, whatever is asked of it: a scrape costs each of them."""
 
+from functools import cache
 from itertools import product
 
 import pytest
@@ -8,13 +9,27 @@ from app.api.middleware import METHODS_OF_PATH
 from app.engine.messages import FinishReason, StepStats
 from app.metric_families.engine import LOAD_PHASES, PHASES
 from app.metric_families.requests import OUTCOMES, REJECTIONS, TASKS
+from app.metric_families.service import STATUSES
 from app.metrics import Metrics
 from app.observation import Decision
-from tests.exposition import chat, metrics_with, samples
+from deploy.ray.targets import PATH as TARGETS
+from tests.api.conftest import build_app
+from tests.exposition import chat, labels_of, metrics_with, samples
+from tests.fakes import FakeEngine
 from tests.metric_families.nvml import StandIn, install
 from tests.scoring_engine import READY
 
 MOST_SERIES = 1000
+HTTP = "http_requests_total"
+
+
+@cache
+def routes() -> frozenset[tuple[str, str]]:
+    """Every route that an answer can be counted under, with each of its methods: the application's, and Ray's."""
+    app = build_app(FakeEngine())
+    known = {(label["route"], label["method"]) for label in labels_of(app.state.services.metrics, HTTP)}
+    fixed = {(path, method) for path, methods in METHODS_OF_PATH.items() for method in methods}
+    return frozenset(known | fixed | {(TARGETS, "GET")})
 
 
 def exercise(metrics: Metrics) -> None:
@@ -46,10 +61,8 @@ def exercise(metrics: Metrics) -> None:
             )
         )
     metrics.rejected("chat", "invalid")
-    paths = {**METHODS_OF_PATH, "/v1/models/{model}": {"GET"}}
-    for path, methods in paths.items():
-        for method, status in product(methods, (200, 404, 500)):
-            metrics.http(path, method, status)
+    for (path, method), status in product(routes(), (200, 404, 500)):
+        metrics.http(path, method, status)
     for method, status in product(("GET", "HEAD", "POST", "OPTIONS", "BREW"), (200, 404, 500)):
         metrics.http("unmatched", method, status)
 
@@ -58,4 +71,12 @@ def test_series_stay_below_a_thousand_whatever_is_asked(monkeypatch: pytest.Monk
     install(StandIn(100), monkeypatch)
     metrics = metrics_with(vllm_aliases=True)
     exercise(metrics)
-    assert len(samples(metrics)) <= MOST_SERIES
+    assert len(samples(metrics)) < MOST_SERIES
+
+
+def test_every_route_starts_at_zero() -> None:
+    found = samples(build_app(FakeEngine()).state.services.metrics)
+    for route, method in (("/v1/chat/completions", "POST"), ("/docs/{name}", "GET"), ("/livez", "HEAD")):
+        for status in STATUSES:
+            labels = {"route": route, "method": method, "status": status}
+            assert found[f"repartee_{HTTP}", frozenset(labels.items())] == 0
