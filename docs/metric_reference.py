@@ -29,9 +29,10 @@ Written by `python -m docs.metric_reference`; do not edit. `GET /metrics` answer
 OpenMetrics, as the `Accept` header asks; with API keys it wants one with the scope `metrics`.
 
 Durations are seconds, sizes bytes or tokens, ratios 0 to 1; `model` is the served name. All label values that are known
-beforehand are there from the start, at 0, those of every route among them. With everything on there are fewer than
-1,000 series. Why they are as they are: [ADR 12](adr/0012-metrics.md). On `repartee_time_to_first_token_seconds` and `repartee_request_duration_seconds`
-OpenMetrics also shows exemplars with the `trace_id` of a request that was traced.
+beforehand are there from the start, at 0, those of every route among them. With everything on
+there are fewer than 1,000 series. Why they are as they are: [ADR 12](adr/0012-metrics.md). On
+`repartee_time_to_first_token_seconds` and `repartee_request_duration_seconds` OpenMetrics also shows exemplars
+with the `trace_id` of a request that was traced.
 """
 
 OPEN_TELEMETRY: Mapping[str, str] = {
@@ -48,7 +49,7 @@ OPEN_VALUES: Mapping[str, str] = {
     "route": "route templates, `unmatched`",
     "method": "`GET`, `HEAD`, `POST`, `OPTIONS`, `other`",
     "status": "`2xx`, `4xx`, `5xx`",
-    "gpu": "`0` to `7`",
+    "gpu": "NVML's index of it; at most 8",
     **dict.fromkeys(
         ("version", "revision", "python", "torch", "backend", "dtype", "quantization", "kernels"), "text"
     ),
@@ -143,8 +144,8 @@ def _buckets() -> str:
     return "\n".join(
         [
             "## Buckets\n",
-            "Upper bounds. `REPARTEE_METRICS_BUCKETS` replaces those of a histogram by no more than it has; the thresholds",
-            "of the objectives (`app/slos.toml`, or `REPARTEE_SLO_FILE`) must stay among them.\n",
+            "Upper bounds. `REPARTEE_METRICS_BUCKETS` replaces those of a histogram by no more than it has; the",
+            "thresholds of the objectives (`app/slos.toml`, or `REPARTEE_SLO_FILE`) must stay among them.\n",
             "| histogram | bounds |",
             "| --- | --- |",
             *rows,

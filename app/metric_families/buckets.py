@@ -60,8 +60,8 @@ def bounds_with(
     """The bounds of each histogram, the operator's where there are some.
 
     Raises:
-        InvalidBuckets: of a family that is no histogram, not increasing and positive, more than are shipped, or without the
-            threshold of an objective: what share of requests met it could not be read from the histogram.
+        InvalidBuckets: of a family that is no histogram, not increasing and positive, more than are shipped, or
+            without the threshold of an objective: what share of requests met it could not be read from the histogram.
     """
     for name, bounds in overrides.items():
         _check(name, bounds)

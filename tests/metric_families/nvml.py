@@ -6,6 +6,8 @@ from typing import Any
 import pynvml
 import pytest
 
+from app.metric_families.gpu import CHOSEN
+
 
 class NVMLError(Exception):
     """What the binding raises."""
@@ -35,6 +37,9 @@ class StandIn(ModuleType):
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
 
+    def nvmlDeviceGetUUID(self, device: int) -> str:
+        return f"GPU-{device}a5f-000{device}"
+
     def nvmlDeviceGetMemoryInfo(self, device: int) -> Any:
         self._call("nvmlDeviceGetMemoryInfo")
         return SimpleNamespace(used=1000 + device, total=80_000)
@@ -45,6 +50,7 @@ class StandIn(ModuleType):
 
 
 def install(nvml: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the real binding answer as the stand-in does."""
+    """Let the real binding answer as the stand-in does, with all GPUs for this process."""
+    monkeypatch.delenv(CHOSEN, raising=False)
     for name in (name for name in dir(StandIn) if name.lower().startswith("nvml")):
         monkeypatch.setattr(pynvml, name, getattr(nvml, name))

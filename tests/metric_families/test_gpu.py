@@ -3,9 +3,14 @@
 import pynvml
 import pytest
 
-from app.metric_families.gpu import MOST_GPUS, GpuFamilies
+from app.metric_families.gpu import CHOSEN, MOST_GPUS, GpuFamilies
 from tests.exposition import metrics_with, samples
 from tests.metric_families.nvml import StandIn, install
+
+
+@pytest.fixture(autouse=True)
+def all_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CHOSEN, raising=False)
 
 
 def found(collector: GpuFamilies) -> dict[tuple[str, str], float]:
@@ -59,6 +64,32 @@ def test_a_gpu_that_does_not_answer_has_no_samples(failing: str, left: set[str])
 
 def test_the_number_of_gpus_is_bounded() -> None:
     assert len({gpu for _, gpu in found(GpuFamilies(StandIn(100)))}) == MOST_GPUS
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [
+        ("2", {"2"}),
+        ("3, 1", {"1", "3"}),
+        ("1,1", {"1"}),
+        ("GPU-2a5f-0002", {"2"}),
+        ("GPU-2a,0", {"0", "2"}),
+        ("0,7,1", {"0"}),
+        ("", set()),
+        ("-1", set()),
+        ("MIG-2a5f", set()),
+    ],
+)
+def test_a_replica_tells_of_the_gpus_that_it_may_use(
+    chosen: str, shown: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CHOSEN, chosen)
+    assert {gpu for _, gpu in found(GpuFamilies(StandIn(4)))} == shown
+
+
+def test_a_chosen_gpu_is_shown_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CHOSEN, "15")
+    assert {gpu for _, gpu in found(GpuFamilies(StandIn(16)))} == {"15"}
 
 
 def test_the_service_asks_the_real_binding(monkeypatch: pytest.MonkeyPatch) -> None:
