@@ -51,6 +51,8 @@ class Observation:
     decode: float | None = None
     token_gap: float | None = None
     """Mean gap between the tokens of its slowest sequence (time per output token)."""
+    longest_gap: float = 0.0
+    """Longest silence after a first token: between tokens of one sequence, or before its end."""
     detokenize: float | None = None
     write: float | None = None
     """Time spent in handing the response to the connection, which waits for a client that reads slowly."""

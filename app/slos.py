@@ -34,6 +34,8 @@ class Slo(BaseModel):
     tasks: tuple[Task, ...] = Field(min_length=1)
     objective: float = Field(gt=0, lt=1)
     threshold_seconds: float | None = Field(None, gt=0)
+    stall_seconds: float | None = Field(None, gt=0)
+    """Of `itl` alone: no single gap may be longer, however short they are on average. None allows any."""
 
     @model_validator(mode="after")
     def _is_measurable(self) -> Self:
@@ -41,6 +43,8 @@ class Slo(BaseModel):
             raise ValueError(f"{self.name} is not measured of {', '.join(sorted(strangers))}")
         if (self.threshold_seconds is None) != (self.name == "availability"):
             raise ValueError("every objective but availability has a threshold_seconds")
+        if self.stall_seconds is not None and self.name != "itl":
+            raise ValueError("only itl has a stall_seconds")
         return self
 
 

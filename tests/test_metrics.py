@@ -9,6 +9,7 @@ from app.metric_families.requests import REJECTIONS, TASKS
 from app.metrics import InvalidMetricSettings, Metrics
 from app.observation import Observation
 from app.settings import Settings
+from app.slos import Slo
 from tests.exposition import MODEL, chat, labels_of, metrics_with, samples, value
 from tests.metric_families.nvml import StandIn, install
 from tests.metric_families.test_series import exercise
@@ -66,6 +67,10 @@ def test_a_whole_answer_is_counted_once_everywhere(metrics: Metrics) -> None:
         ({"first_token": 0.6}, "ttft", 0),
         ({}, "itl", 1),
         ({"token_gap": 0.2}, "itl", 0),
+        ({"token_gap": 0.03, "longest_gap": 5.0}, "itl", 0),
+        ({"token_gap": 0.03, "longest_gap": 1.0}, "itl", 1),
+        ({"outcome": "cancelled", "token_gap": None, "longest_gap": 5.0}, "itl", 0),
+        ({"outcome": "error", "token_gap": None, "longest_gap": 5.0}, "itl", 0),
         ({}, "availability", 1),
         ({"outcome": "error"}, "availability", 0),
         ({"outcome": "timeout", "first_token": None}, "availability", 0),
@@ -108,6 +113,18 @@ def test_a_client_that_left_early_is_no_fault_of_the_service(
 def test_a_client_that_left_is_counted_by_the_stage_reached(metrics: Metrics) -> None:
     metrics.observe_request(chat(outcome="cancelled", first_token=None))
     assert value(metrics, "request_cancellations_total", task="chat", stage="prefill") == 1
+
+
+@pytest.mark.parametrize("outcome", ["cancelled", "error"])
+def test_a_part_of_an_answer_has_no_pace(metrics: Metrics, outcome: str) -> None:
+    metrics.observe_request(chat(outcome=outcome, longest_gap=0.9))
+    assert value(metrics, "slo_events_total", task="chat", slo="itl") == 0
+
+
+def test_a_table_without_stalls_judges_by_the_mean_alone() -> None:
+    metrics = metrics_with(slos=[Slo(name="itl", tasks=("chat",), objective=0.9, threshold_seconds=0.1)])
+    metrics.observe_request(chat(longest_gap=60.0))
+    assert value(metrics, "slo_good_total", task="chat", slo="itl") == 1
 
 
 @pytest.mark.parametrize("task", TASKS)

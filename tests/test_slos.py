@@ -35,6 +35,8 @@ def test_a_table_of_ones_own(table: Path) -> None:
         (CHAT.replace("threshold_seconds = 0.5\n", ""), "every objective but availability has"),
         (CHAT.replace('"ttft"', '"availability"'), "every objective but availability has"),
         (CHAT + "burn = 3\n", "slo.0.burn"),
+        (CHAT + "stall_seconds = 1\n", "only itl has a stall_seconds"),
+        (CHAT.replace('"ttft"', '"itl"') + "stall_seconds = 0\n", "slo.0.stall_seconds"),
         (CHAT + CHAT, "ttft of chat is there twice"),
     ],
 )

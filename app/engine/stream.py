@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 from app.engine.messages import FinishReason, SequenceOutput
 from app.errors import DeadlineExceeded, ReparteeError, SequenceFailed
@@ -22,11 +23,17 @@ class RequestStream:
         self._error: ReparteeError | None = None
         self._finished = False
         self._wake: asyncio.Future[None] | None = None
+        self._last_tokens: float | None = None
+        self.longest_gap = 0.0
+        """Seconds of its longest silence between tokens, or between its last ones and its end."""
 
     def feed(self, output: SequenceOutput) -> None:
         """Take one output from the engine (called by the engine's output loop only)."""
         if self._finished:
             return
+        self._note_gap()
+        if output.tokens:
+            self._last_tokens = monotonic()
         if output.finish_reason is FinishReason.FAILED:
             return self.fail(SequenceFailed())
         if output.finish_reason is FinishReason.EXPIRED:
@@ -38,6 +45,7 @@ class RequestStream:
     def fail(self, error: ReparteeError) -> None:
         """End the request with an error; outputs already here are read first."""
         if not self._finished:
+            self._note_gap()
             self._error, self._finished = error, True
             self._notify()
 
@@ -67,9 +75,14 @@ class RequestStream:
     def close(self, reason: FinishReason = FinishReason.ABORTED) -> None:
         """The reader leaves, for this reason: abort the request unless it has ended."""
         if not self._finished:
+            self._note_gap()
             self._finished = True
             self._abort(self.id, reason)
             self._notify()
+
+    def _note_gap(self) -> None:
+        if self._last_tokens is not None:
+            self.longest_gap = max(self.longest_gap, monotonic() - self._last_tokens)
 
     def _notify(self) -> None:
         if self._wake is not None and not self._wake.done():

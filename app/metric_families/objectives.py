@@ -1,6 +1,6 @@
 """Objectives: how many requests each was about, and how many met it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from app.metric_families.registry import Registry
 from app.observation import Task
@@ -10,8 +10,9 @@ from app.slos import Slo, SloName
 class Objectives:
     """Judges requests by a table of objectives; what the table leaves out is not judged."""
 
-    def __init__(self, registry: Registry, slos: Iterable[Slo]) -> None:
+    def __init__(self, registry: Registry, slos: Sequence[Slo]) -> None:
         self._threshold = {(task, slo.name): slo.threshold_seconds for slo in slos for task in slo.tasks}
+        self._stall = {task: slo.stall_seconds for slo in slos for task in slo.tasks if slo.name == "itl"}
         keys = list(self._threshold)
         # Scraped in this order and counted in the other, so that no scrape finds more good ones than there were.
         self._good = registry.counters("slo_good", "Requests that met an objective.", ("task", "slo"), keys)
@@ -22,6 +23,11 @@ class Objectives:
     def threshold(self, task: Task, slo: SloName) -> float | None:
         """Seconds that the objective allows; None where the table has none."""
         return self._threshold.get((task, slo))
+
+    def is_stall(self, task: Task, seconds: float) -> bool:
+        """Whether no answer may be silent for so long between its tokens."""
+        stall = self._stall.get(task)
+        return stall is not None and seconds > stall
 
     def judge(self, task: Task, slo: SloName, *, good: bool) -> None:
         """One request that an objective applies to."""

@@ -120,6 +120,7 @@ class RequestFamilies:
         if observation.outcome != "cancelled" and not self._was_hurried(task, observation):
             self._objectives.judge(task, "availability", good=observation.outcome == "ok")
         self._judge_latency(task, observation)
+        self._judge_gaps(task, observation)
 
     def _was_hurried(self, task: Task, observation: Observation) -> bool:
         """Whether it ended at a deadline of its client's that is shorter than what the objective allows."""
@@ -138,6 +139,13 @@ class RequestFamilies:
         elif observation.parse is not None:  # a client that leaves within its own request waited for nothing
             self._objectives.judge_wait(task, slo, total)
 
+    def _judge_gaps(self, task: Task, observation: Observation) -> None:
+        """An answer by its pace, and any by its longest silence: those that broke off during one, too."""
+        if self._objectives.is_stall(task, observation.longest_gap):
+            self._objectives.judge(task, "itl", good=False)
+        elif observation.outcome == "ok" and observation.token_gap is not None:
+            self._objectives.judge_time(task, "itl", observation.token_gap)
+
     def _observe_answer(self, task: Task, observation: Observation) -> None:
         total = _total(observation)
         self._duration[task, observation.stream].observe(total, _exemplar(observation))
@@ -147,7 +155,6 @@ class RequestFamilies:
         self._answer_size[task].observe(observation.generated_tokens)
         if observation.token_gap is not None:
             self._tpot.observe(observation.token_gap)
-            self._objectives.judge_time(task, "itl", observation.token_gap)
 
     def _observe_stages(self, task: Task, observation: Observation) -> None:
         if observation.first_token is not None and task in GENERATING_TASKS:

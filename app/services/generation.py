@@ -99,6 +99,7 @@ class Generation:
         observation = self._observation
         observation.cached_tokens = self.cached_tokens
         observation.generated_tokens = self.completion_tokens
+        observation.longest_gap = max((answer.stream.longest_gap for answer in self._answers), default=0.0)
         finishes = {answer.finish_reason for answer in self._answers}
         if None not in finishes:
             observation.finish_reason = "length" if "length" in finishes else "stop"

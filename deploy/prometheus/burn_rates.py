@@ -48,7 +48,7 @@ _LONG_WINDOWS = ("6h", "1d", "3d")
 _MISSED: dict[SloName, str] = {
     "availability": "failed or were refused for the state of the service",
     "ttft": "waited longer than {threshold:g} s for their first token",
-    "itl": "got their tokens more than {threshold:g} s apart",
+    "itl": "got their tokens more than {threshold:g} s apart{or_stalled}",
     "e2e": "took longer than {threshold:g} s",
 }
 
@@ -95,7 +95,8 @@ def _alert(slo: Slo, task: Task, burn: Burn) -> Alert:
     budget = 1 - slo.objective
     series = f'{{slo="{slo.name}",task="{task}"}}'
     over = f"{series} > {burn.rate:g} * {budget:.6g}"
-    missed = _MISSED[slo.name].format(threshold=slo.threshold_seconds)
+    or_stalled = f" on average, or none for {slo.stall_seconds:g} s" if slo.stall_seconds else " on average"
+    missed = _MISSED[slo.name].format(threshold=slo.threshold_seconds, or_stalled=or_stalled)
     return Alert(
         burn.alert,
         burn.severity,

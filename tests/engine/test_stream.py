@@ -132,3 +132,40 @@ async def test_news_that_are_here_already_are_not_waited_for() -> None:
     ended.close()
     await wait_for_any([quiet, ended])
     assert (quiet.exhausted, ended.exhausted) == (False, True)
+
+
+class Clock:
+    """A clock that goes on when told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("app.engine.stream.monotonic", lambda: self.now)
+
+
+async def test_the_longest_silence_is_between_tokens_and_not_before_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, stream = Clock(monkeypatch), Aborts().stream()
+    for seconds in (60.0, 0.1, 5.0, 0.1):
+        clock.now += seconds
+        stream.feed(output(1))
+    assert stream.longest_gap == 5.0
+    clock.now += 60.0
+    stream.take_ready()
+    assert stream.longest_gap == 5.0
+
+
+@pytest.mark.parametrize("end", ["deadline", "failure", "reader"])
+async def test_the_silence_before_an_end_counts(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, stream = Clock(monkeypatch), Aborts().stream()
+    stream.feed(output(1))
+    clock.now += 9.0
+    if end == "deadline":
+        stream.feed(SequenceOutput(id=7, finish_reason=FinishReason.DEADLINE))
+    elif end == "failure":
+        stream.fail(EngineDied())
+    else:
+        stream.close()
+    clock.now += 9.0
+    stream.close()
+    assert stream.longest_gap == 9.0

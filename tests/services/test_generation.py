@@ -113,3 +113,19 @@ async def test_closing_ends_an_iteration_that_waits() -> None:
     opened.generation.close()
     assert await opened.rest() == []
     assert opened.aborted == [0]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_the_longest_silence_of_all_answers_is_observed(
+    leaves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("app.engine.stream.monotonic", lambda: now)
+    opened = Opened(2)
+    opened.feed("Hello")
+    now = 3.0
+    if not leaves:
+        opened.feed("!", FinishReason.STOP)
+        await opened.rest()
+    opened.generation.close()
+    assert opened.observation.longest_gap == 3.0

@@ -66,6 +66,18 @@ def test_rules_of_a_table_of_ones_own(tmp_path: Path) -> None:
     assert "https://wiki/a#reparteedown" in causes
 
 
+@pytest.mark.parametrize(
+    ("stall", "says"),
+    [("", "0.1 s apart on average, and it"), ("stall_seconds = 2\n", "on average, or none for 2 s, and it")],
+)
+def test_an_alert_on_gaps_says_what_was_too_long(stall: str, says: str, tmp_path: Path) -> None:
+    table = tmp_path / "own.toml"
+    table.write_text(
+        f'[[slo]]\nname = "itl"\ntasks = ["chat"]\nobjective = 0.9\nthreshold_seconds = 0.1\n{stall}'
+    )
+    assert says in rule_files(load_slos(table))["slo.yml"]
+
+
 def test_the_table_is_that_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slos = tmp_path / "own.toml"
     slos.write_text(DEFAULT_FILE.read_text().replace("0.999", "0.9"))
