@@ -225,6 +225,7 @@ class AsyncEngine:
             self._supervisor.send(Abort(request_id))
         else:
             self._end(request, reason)
+            self._recovery.heard_of(request, ended=True)
 
     def _expire(self, request_id: int) -> None:
         """End a request whose deadline passed without a word from the engine, which may hang."""

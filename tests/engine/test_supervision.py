@@ -12,7 +12,16 @@ import pytest
 from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineState
-from app.engine.messages import Abort, Failed, FinishReason, Ready, SequenceOutput, StepOutputs, StepStats
+from app.engine.messages import (
+    Abort,
+    AddRequest,
+    Failed,
+    FinishReason,
+    Ready,
+    SequenceOutput,
+    StepOutputs,
+    StepStats,
+)
 from app.errors import DeadlineExceeded, EngineDied, EngineRestarting, Overloaded
 from tests.engine.recording_observer import RecordingObserver
 
@@ -51,6 +60,13 @@ class SilentProcess:
         self.sent.append("kill")
 
     async def end(self) -> None: ...
+
+
+def die(engine: AsyncEngine) -> None:
+    """End a connected engine's process, and have the next one ready."""
+    engine._supervisor._set_state(EngineState.RESTARTING)
+    engine._on_down()
+    engine._supervisor.on_message(READY)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -313,6 +329,28 @@ async def test_sequences_lost_with_the_engine_are_counted() -> None:
     assert isinstance(engine._observer, RecordingObserver)
     ended = engine._observer.named("sequence_finished")
     assert ended == [("decision", FinishReason.FAILED), ("chat", FinishReason.STOP)]
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_one_that_ends_while_it_waits_for_its_trial_gets_none(leaves: bool) -> None:
+    engine = connected()
+    first, second = engine.submit([5]), engine.submit([6], timeout=None if leaves else 0.01)
+    for _ in range(2):
+        die(engine)
+    if leaves:
+        second.close()
+    else:
+        with pytest.raises(DeadlineExceeded):
+            await anext(second)
+    end = SequenceOutput(id=first.id, tokens=[1], finish_reason=FinishReason.STOP)
+    engine._supervisor.on_message(StepOutputs([end], StepStats()))
+    assert engine.num_open == 0
+    newcomer = engine.submit([7])  # and no trial of one that is gone has it refused
+    assert [message.id for message in process_of(engine).sent if isinstance(message, AddRequest)] == [
+        *(first.id, second.id),
+        *(first.id, second.id),
+        *(first.id, newcomer.id),
+    ]
 
 
 async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
