@@ -145,6 +145,12 @@ class EngineSupervisor:
             except OSError as error:
                 logger.error("the engine process could not be started: %s", error)
                 was_ready = False
+            except Exception as error:
+                logger.exception("the engine process could not be run")
+                await self._end_process()
+                what = f"The engine cannot be run: {type(error).__name__}; the log above says where."
+                self.on_message(Failed(what))
+                was_ready = False
             if not self._may_start():
                 return
             failures = 1 if was_ready else failures + 1

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from app.engine.client import AsyncEngine
@@ -192,6 +193,45 @@ async def test_a_system_without_processes_is_tried_again(
     await engine.start()
     await until(lambda: sum("could not be started" in message for message in caplog.messages) >= 2)
     assert engine.state is EngineState.RESTARTING
+    await engine.stop()
+
+
+@pytest.mark.parametrize("value", [{"seed": 1 << 70}, {"kv_cache_tokens": 1 << 70}])
+async def test_a_configuration_that_cannot_be_sent_is_reported_and_leaves_no_process(
+    value: dict[str, int],
+) -> None:
+    reasons: list[str] = []
+    config = EngineConfig(model="/nowhere/at/all", device="cpu", **value)  # type: ignore[arg-type]
+    engine = AsyncEngine(config, RecordingObserver(), on_failed=reasons.append)
+    await engine.start()
+    await until(lambda: bool(reasons))
+    assert engine.state is EngineState.FAILED
+    assert "OverflowError" in reasons[0]
+    await until(lambda: not psutil.Process().children())
+    await engine.stop()
+
+
+async def test_a_defect_that_ends_a_later_process_is_told_and_another_is_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = list[int]()
+
+    class Process(SilentProcess):
+        async def closed(self) -> None:
+            raise ValueError("a defect")
+
+        async def end(self) -> None:
+            ended.append(1)
+
+    async def start(config: EngineConfig, on_message: Callable[[Any], None], answers: bytes) -> Process:
+        on_message(READY)
+        return Process()
+
+    monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", start)
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: len(ended) >= 2)
+    assert "a defect" in caplog.text
     await engine.stop()
 
 
