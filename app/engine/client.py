@@ -82,6 +82,8 @@ class AsyncEngine:
             on_step=self._on_step,
             on_up=self._on_up,
             on_down=self._on_down,
+            on_end=lambda: self._fail_all(EngineDied()),
+            is_wanted=self._wants_another,
             on_change=self._publish,
             on_failed=on_failed,
             on_progress=on_progress,
@@ -97,6 +99,7 @@ class AsyncEngine:
         self._last_finish = monotonic()
         self._seconds_per_finish = 0.1
         self._idle = asyncio.Event()
+        self._drain_ends = 0.0
         self._watcher: asyncio.Task[None] | None = None
 
     # State
@@ -147,14 +150,15 @@ class AsyncEngine:
         self._observer.set_draining(True)
         self._supervisor.leave()
 
-    def drain(self) -> None:
-        """Take no new requests; those that are open go on."""
+    def drain(self, seconds: float = 0.0) -> None:
+        """Take no new requests; those that are open go on, for so long even in another process."""
+        self._drain_ends = monotonic() + seconds
         self._observer.set_draining(True)
         self._supervisor.drain()
 
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Drain for at most so long, then end the process and whatever is still open."""
-        self.drain()
+        self.drain(drain_seconds)
         if self._open and drain_seconds:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
@@ -282,9 +286,7 @@ class AsyncEngine:
             self._fail(culprit, SequenceFailed())
         for request in [request for request in self._open.values() if request.left]:
             self._fail(request, EngineDied())
-        if self.state is EngineState.DRAINING:
-            self._fail_all(EngineDied())  # no other process is started
-        elif self._open and self._patience is None:
+        if self._open and self._patience is None:
             loop = asyncio.get_running_loop()
             self._patience = loop.call_later(_RECOVERY_SECONDS, self._give_up)
 
@@ -294,6 +296,10 @@ class AsyncEngine:
             self._patience = None
         self._last_step = monotonic()
         self._recovery.process_ready(self._open.values())
+
+    def _wants_another(self, start_seconds: float) -> bool:
+        """Whether a process that takes so long to start could end what is open before the drain does."""
+        return bool(self._open) and monotonic() + start_seconds < self._drain_ends
 
     def _give_up(self) -> None:
         self._patience = None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from time import monotonic
 
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineObserver, EngineState
@@ -24,6 +25,8 @@ class EngineSupervisor:
         on_step: called with what each step made.
         on_up: called when a process can be given requests.
         on_down: called when a process has ended, before anything else is done about it.
+        on_end: called when no other process will be started.
+        is_wanted: while draining, whether a process that takes so many seconds to start is of use to anybody.
         on_change: called after each change of `state`.
         on_failed: called with the reason when the first start is hopeless.
         on_progress: called with each finished phase of a start.
@@ -38,6 +41,8 @@ class EngineSupervisor:
         on_step: Callable[[StepOutputs], None],
         on_up: Callable[[], None],
         on_down: Callable[[], None],
+        on_end: Callable[[], None],
+        is_wanted: Callable[[float], bool],
         on_change: Callable[[], None],
         on_failed: Callable[[str], None],
         on_progress: Callable[[Progress], None],
@@ -48,12 +53,17 @@ class EngineSupervisor:
         self._on_step = on_step
         self._on_up = on_up
         self._on_down = on_down
+        self._on_end = on_end
+        self._is_wanted = is_wanted
         self._on_change = on_change
         self._on_failed = on_failed
         self._on_progress = on_progress
         self._on_ready = on_ready
         self._state = EngineState.STARTING
         self._leaving = False
+        self._draining = asyncio.Event()
+        self._begun = monotonic()
+        self._start_seconds = 0.0
         self._info: Ready | None = None
         self._answers = b""
         self._process: EngineProcess | None = None
@@ -63,8 +73,15 @@ class EngineSupervisor:
     @property
     def state(self) -> EngineState:
         """What can be asked now."""
+        if self._draining.is_set():
+            return EngineState.DRAINING
         leaving = self._leaving and self._state is EngineState.READY
         return EngineState.LEAVING if leaving else self._state
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a process that takes requests."""
+        return self._state is EngineState.READY
 
     @property
     def info(self) -> Ready | None:
@@ -91,8 +108,9 @@ class EngineSupervisor:
         self._on_change()
 
     def drain(self) -> None:
-        """Start no process any more."""
-        self._set_state(EngineState.DRAINING)
+        """Start no process any more that is not wanted."""
+        self._draining.set()
+        self._on_change()
 
     async def stop(self) -> None:
         """End the process."""
@@ -126,14 +144,13 @@ class EngineSupervisor:
             case Ready():
                 self._info = message
                 self._observer.ready(message)
-                if self._state is not EngineState.DRAINING:
-                    self._set_state(EngineState.READY)
+                self._start_seconds = monotonic() - self._begun
+                self._set_state(EngineState.READY)
                 self._on_up()
                 self._on_ready(message)
             case Failed():
                 logger.error("engine: %s", message.message)
-                if self._state is not EngineState.DRAINING:
-                    self._set_state(EngineState.FAILED)
+                self._set_state(EngineState.FAILED)
                 if self._info is None:  # a later start is tried again instead
                     self._on_failed(message.message)
 
@@ -151,19 +168,28 @@ class EngineSupervisor:
                 what = f"The engine cannot be run: {type(error).__name__}; the log above says where."
                 self.on_message(Failed(what))
                 was_ready = False
-            if not self._may_start():
-                return
             failures = 1 if was_ready else failures + 1
             pause = min(0.1 * 2.0**failures, _LONGEST_BACKOFF)
+            if not self._may_start(pause):
+                break
             logger.error("the engine process ended; starting it again in %.1f s", pause)
             self._set_state(EngineState.RESTARTING)
             self._observer.engine_restarted()
-            await asyncio.sleep(pause)
+            await self._sleep(pause)
+        self._on_end()
 
-    def _may_start(self) -> bool:
-        """Whether a process may be started: not while draining, nor after a first start that was hopeless."""
+    async def _sleep(self, pause: float) -> None:
+        """Wait for so long; a drain that begins meanwhile has no time to lose."""
+        if self._draining.is_set():
+            await asyncio.sleep(pause)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), pause)
+
+    def _may_start(self, pause: float = 0.0) -> bool:
+        """Whether to start a process after a pause: not after a hopeless first start, nor for nobody in a drain."""
         hopeless = self._state is EngineState.FAILED and self._info is None
-        return not hopeless and self._state is not EngineState.DRAINING
+        return not hopeless and (not self._draining.is_set() or self._is_wanted(pause + self._start_seconds))
 
     async def _run_process(self) -> bool:
         """Run one engine process to its end; True if it was ready at some time.
@@ -171,6 +197,7 @@ class EngineSupervisor:
         Raises:
             OSError: the system gives no process or no socket.
         """
+        self._begun = monotonic()
         start = EngineProcess.start(self._config, self.on_message, self._answers)
         self._birth = asyncio.create_task(start, name="engine start")
         try:

@@ -1,4 +1,4 @@
-"""AsyncEngine and processes that do not start: reported once, tried again ever more slowly, never while draining."""
+"""AsyncEngine and processes that do not start: reported once, tried again ever more slowly, in a drain if wanted."""
 
 import asyncio
 import stat
@@ -235,7 +235,7 @@ async def test_a_defect_that_ends_a_later_process_is_told_and_another_is_started
     await engine.stop()
 
 
-async def test_no_process_is_started_while_draining(
+async def test_no_process_is_started_for_nobody_while_draining(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("app.engine.process.sys.executable", "/nowhere/python")
@@ -248,6 +248,82 @@ async def test_no_process_is_started_while_draining(
     assert sum("could not be started" in message for message in caplog.messages) == 1
     assert engine.state is EngineState.DRAINING
     await engine.stop()
+
+
+class Processes:
+    """In the place of `EngineProcess`: each is ready at once, and ends when it is killed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[MortalProcess] = []
+        monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", self.start)
+
+    async def start(
+        self, config: EngineConfig, on_message: Callable[[Any], None], answers: bytes
+    ) -> "MortalProcess":
+        self.made.append(MortalProcess(on_message))
+        return self.made[-1]
+
+
+class MortalProcess(SilentProcess):
+    """One that is ready as soon as somebody listens, and ends when it is killed."""
+
+    def __init__(self, on_message: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._on_message = on_message
+        self._ended = asyncio.Event()
+
+    def kill(self) -> None:
+        self._ended.set()
+
+    async def closed(self) -> None:
+        self._on_message(READY)
+        await self._ended.wait()
+
+
+@pytest.mark.parametrize("draining_already", [True, False])
+async def test_a_drain_waits_for_another_process_where_answers_are_open(
+    monkeypatch: pytest.MonkeyPatch, draining_already: bool
+) -> None:
+    processes = Processes(monkeypatch)
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: engine.state is EngineState.READY)
+    stream = engine.submit([5])
+    if not draining_already:
+        processes.made[0].kill()
+        await until(lambda: engine.state is EngineState.RESTARTING)
+    stopping = asyncio.create_task(engine.stop(drain_seconds=60))
+    await until(lambda: engine.state is EngineState.DRAINING)
+    processes.made[0].kill()
+    await until(lambda: len(processes.made) == 2 and bool(processes.made[1].sent))
+    assert engine.state is EngineState.DRAINING
+    end = SequenceOutput(id=stream.id, tokens=[7], finish_reason=FinishReason.STOP)
+    engine._supervisor.on_message(StepOutputs([end], StepStats()))
+    assert (await anext(stream)).tokens == [7]
+    await stopping
+    assert len(processes.made) == 2
+
+
+@pytest.mark.parametrize("draining_already", [True, False])
+async def test_a_drain_does_not_wait_for_a_process_that_would_come_too_late(
+    monkeypatch: pytest.MonkeyPatch, draining_already: bool
+) -> None:
+    processes = Processes(monkeypatch)
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: engine.state is EngineState.READY)
+    engine._supervisor._start_seconds = 90.0
+    stream = engine.submit([5])
+    if not draining_already:
+        processes.made[0].kill()
+        await until(lambda: engine.state is EngineState.RESTARTING)
+    stopping = asyncio.create_task(engine.stop(drain_seconds=60))
+    await until(lambda: engine.state is EngineState.DRAINING)
+    processes.made[0].kill()
+    with pytest.raises(EngineDied):  # and not `Draining`, as at the end of the drain
+        await anext(stream)
+    await stopping
+    assert len(processes.made) == 1
 
 
 @pytest.mark.parametrize("message", [READY, Failed("no memory")])
