@@ -17,6 +17,7 @@ from app.engine.messages import (
     SamplingParams,
     SequenceOutput,
     StepOutputs,
+    StepStats,
 )
 from app.engine.open_request import OpenRequest
 from app.engine.recovery import Recovery
@@ -106,7 +107,9 @@ class AsyncEngine:
 
     @property
     def state(self) -> EngineState:
-        return self._supervisor.state
+        state = self._supervisor.state
+        takes_work = state in (EngineState.READY, EngineState.LEAVING)
+        return EngineState.RESTARTING if takes_work and self._recovery.in_trial else state
 
     @property
     def info(self) -> Ready | None:
@@ -212,7 +215,7 @@ class AsyncEngine:
             raise Draining
         if state is EngineState.STARTING:
             raise Starting
-        if state not in (EngineState.READY, EngineState.LEAVING) or self._recovery.in_trial:
+        if state not in (EngineState.READY, EngineState.LEAVING):
             raise EngineRestarting
         if self._recovery.is_quarantined(prompt):
             raise SequenceFailed
@@ -280,7 +283,6 @@ class AsyncEngine:
 
     def _on_down(self) -> None:
         self._running = 0
-        self._observer.idle()
         culprit = self._recovery.process_ended(self._open.values())
         if culprit is not None:
             self._fail(culprit, SequenceFailed())
@@ -295,6 +297,7 @@ class AsyncEngine:
             self._patience.cancel()
             self._patience = None
         self._last_step = monotonic()
+        self._tell_waiting()
         self._recovery.process_ready(self._open.values())
 
     def _wants_another(self, start_seconds: float) -> bool:
@@ -325,3 +328,11 @@ class AsyncEngine:
 
     def _publish(self) -> None:
         self._observer.set_ready(self.state is EngineState.READY and self.making_progress)
+        if not self._supervisor.is_up:
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Without a process all that is open waits, since its reader last got something."""
+        since = [request.last_tokens_at or request.submitted_at for request in self._open.values()]
+        oldest = max(0.0, monotonic() - min(since)) if since else 0.0
+        self._observer.step(StepStats(waiting=len(since), oldest_wait=oldest))

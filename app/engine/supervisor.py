@@ -173,8 +173,8 @@ class EngineSupervisor:
             if not self._may_start(pause):
                 break
             logger.error("the engine process ended; starting it again in %.1f s", pause)
-            self._set_state(EngineState.RESTARTING)
             self._observer.engine_restarted()
+            self._set_state(EngineState.RESTARTING)
             await self._sleep(pause)
         self._on_end()
 

@@ -24,7 +24,10 @@ from app.engine.messages import (
     StepStats,
 )
 from app.errors import DeadlineExceeded, EngineDied, EngineRestarting, Overloaded
+from app.metrics import Metrics
+from app.status_log import Reading, status
 from tests.engine.recording_observer import RecordingObserver
+from tests.exposition import samples
 
 pytestmark = pytest.mark.anyio
 READY = Ready(
@@ -454,6 +457,7 @@ async def test_one_that_ends_while_it_waits_for_its_trial_gets_none(leaves: bool
     for _ in range(2):
         die(engine)
     if leaves:
+        assert engine.state is EngineState.RESTARTING  # for new work would be refused
         second.close()
     else:
         with pytest.raises(DeadlineExceeded):
@@ -461,12 +465,38 @@ async def test_one_that_ends_while_it_waits_for_its_trial_gets_none(leaves: bool
     end = SequenceOutput(id=first.id, tokens=[1], finish_reason=FinishReason.STOP)
     engine._supervisor.on_message(StepOutputs([end], StepStats()))
     assert engine.num_open == 0
+    assert engine.state is EngineState.READY
     newcomer = engine.submit([7])  # and no trial of one that is gone has it refused
     assert [message.id for message in process_of(engine).sent if isinstance(message, AddRequest)] == [
         *(first.id, second.id),
         *(first.id, second.id),
         *(first.id, newcomer.id),
     ]
+
+
+async def test_without_a_process_all_open_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes, metrics = Processes(monkeypatch), Metrics("m")
+
+    def told() -> tuple[float, float, float]:
+        read = {name.removeprefix("repartee_"): value for (name, _), value in samples(metrics).items()}
+        return read["engine_restarts_total"], read["queue_requests"], read["queue_oldest_seconds"]
+
+    engine = AsyncEngine(EngineConfig(model="/nowhere/at/all", device="cpu"), metrics)
+    await engine.start()
+    await until(lambda: engine.state is EngineState.READY)
+    streams = [engine.submit([5]), engine.submit([6])]
+    engine._open[streams[1].id].submitted_at -= 60.0
+    before = Reading.of(metrics)
+    processes.made[0].kill()
+    await until(lambda: told()[0] == 1)
+    assert told() == (1, 2, pytest.approx(60, abs=30))
+    line = status(before, Reading.of(metrics))
+    assert line is not None and line["waiting"] == 2
+    for stream in streams:
+        stream.close()
+    await until(lambda: len(processes.made) == 2 and engine.state is EngineState.READY)
+    assert told() == (1, 0, 0)
+    await engine.stop()
 
 
 async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
