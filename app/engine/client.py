@@ -325,6 +325,11 @@ class AsyncEngine:
             if self._is_silent(_HUNG_SECONDS, _HUNG_STEPS):
                 logger.error("the engine has not ended a step for too long; replacing its process")
                 self._supervisor.replace()
+            if self._supervisor.start_hangs:
+                logger.error(
+                    "the engine process has not ended a phase of its start for too long; replacing it"
+                )
+                self._supervisor.replace()
 
     def _publish(self) -> None:
         self._observer.set_ready(self.state is EngineState.READY and self.making_progress)

@@ -14,6 +14,10 @@ from app.engine.process import EngineProcess
 logger = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF = 10.0
+_FIRST_PHASE_SECONDS = 1800.0
+"""Silence after which a first start is taken to hang: a large model may come from a slow disk."""
+_PHASE_SECONDS, _PHASES = 120.0, 10
+"""The same for a later start: seconds, but at least so many of the longest phases that a start has shown."""
 
 
 class EngineSupervisor:
@@ -64,6 +68,8 @@ class EngineSupervisor:
         self._draining = asyncio.Event()
         self._begun = monotonic()
         self._start_seconds = 0.0
+        self._phase_begun: float | None = None
+        self._longest_phase = 0.0
         self._info: Ready | None = None
         self._answers = b""
         self._process: EngineProcess | None = None
@@ -92,6 +98,14 @@ class EngineSupervisor:
     def process_id(self) -> int | None:
         """The process, while there is one."""
         return self._process.id if self._process else None
+
+    @property
+    def start_hangs(self) -> bool:
+        """Whether a process that starts has told of no end of a phase for far longer than one takes."""
+        if self._phase_begun is None:
+            return False
+        known = max(_PHASE_SECONDS, _PHASES * self._longest_phase)
+        return monotonic() - self._phase_begun > (known if self._info else _FIRST_PHASE_SECONDS)
 
     def start(self, answers: bytes) -> None:
         """Begin to start a process; returns at once.
@@ -139,12 +153,15 @@ class EngineSupervisor:
             case StepOutputs():
                 self._on_step(message)
             case Progress():
+                self._phase_begun = monotonic()
+                self._longest_phase = max(self._longest_phase, message.seconds)
                 self._observer.loading(message.phase, message.seconds)
                 self._on_progress(message)
             case Ready():
                 self._info = message
                 self._observer.ready(message)
                 self._start_seconds = monotonic() - self._begun
+                self._phase_begun = None
                 self._set_state(EngineState.READY)
                 self._on_up()
                 self._on_ready(message)
@@ -206,7 +223,9 @@ class EngineSupervisor:
             if self._birth.done():
                 self._birth = None
         self._observer.engine_process(self._process.id)
+        self._phase_begun = monotonic()
         await self._process.closed()
+        self._phase_begun = None
         was_ready = self._state is EngineState.READY
         if was_ready:  # readiness and streams must not wait until the process is gone for good
             self._set_state(EngineState.RESTARTING)

@@ -18,6 +18,7 @@ from app.engine.messages import (
     AddRequest,
     Failed,
     FinishReason,
+    Progress,
     Ready,
     SequenceOutput,
     StepOutputs,
@@ -254,32 +255,35 @@ async def test_no_process_is_started_for_nobody_while_draining(
 
 
 class Processes:
-    """In the place of `EngineProcess`: each is ready at once, and ends when it is killed."""
+    """In the place of `EngineProcess`: each `says` something at once, and ends when it is killed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[MortalProcess] = []
+        self.says: list[Any] = [READY]
         monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", self.start)
 
     async def start(
         self, config: EngineConfig, on_message: Callable[[Any], None], answers: bytes
     ) -> "MortalProcess":
-        self.made.append(MortalProcess(on_message))
+        self.made.append(MortalProcess(on_message, self.says))
         return self.made[-1]
 
 
 class MortalProcess(SilentProcess):
-    """One that is ready as soon as somebody listens, and ends when it is killed."""
+    """One that says something as soon as somebody listens, and ends when it is killed."""
 
-    def __init__(self, on_message: Callable[[Any], None]) -> None:
+    def __init__(self, on_message: Callable[[Any], None], says: list[Any]) -> None:
         super().__init__()
-        self._on_message = on_message
+        self.on_message = on_message
+        self._says = says
         self._ended = asyncio.Event()
 
     def kill(self) -> None:
         self._ended.set()
 
     async def closed(self) -> None:
-        self._on_message(READY)
+        for message in self._says:
+            self.on_message(message)
         await self._ended.wait()
 
 
@@ -516,6 +520,40 @@ async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
     now[0] = 9.0
     await until(lambda: "kill" in process_of(engine).sent)
     watcher.cancel()
+
+
+async def test_a_start_that_hangs_is_ended_and_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
+    now = [0.0]
+    monkeypatch.setattr("app.engine.supervisor.monotonic", lambda: now[0])
+    processes = Processes(monkeypatch)
+    processes.says = []
+    engine = engine_of()
+    await engine.start()
+
+    async def is_patient(seconds: float, made: int) -> None:
+        now[0] += seconds
+        await asyncio.sleep(0.1)
+        assert len(processes.made) == made
+
+    await until(lambda: len(processes.made) == 1)
+    await is_patient(1790.0, made=1)
+    processes.made[0].on_message(Progress("import", 1790.0))
+    await is_patient(1790.0, made=1)  # each phase may last so long
+    now[0] += 20.0
+    await until(lambda: len(processes.made) == 2)
+
+    processes.says = [Progress("load", 1.0), READY]
+    now[0] += 1810.0
+    await until(lambda: engine.state is EngineState.READY)
+    await is_patient(1e6, made=3)
+    processes.says = []
+    processes.made[-1].kill()
+    await until(lambda: len(processes.made) == 4)
+    await is_patient(17_800.0, made=4)  # ten times the longest phase that was seen
+    now[0] += 200.0
+    await until(lambda: len(processes.made) == 5)
+    await engine.stop()
 
 
 async def test_the_observer_knows_the_engine_process_while_there_is_one() -> None:
