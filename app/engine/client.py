@@ -45,6 +45,8 @@ _HUNG_SECONDS, _HUNG_STEPS = 8.0, 15
 longest steps that it has shown, for a large model on a small machine is slow and alive."""
 _UNKNOWN_STEP_SECONDS = 4.0
 """What a step may take where no warm-up has measured one."""
+_TRUSTED_FINISHES = 30
+"""Requests that must have ended with others in the queue all the while, before their pace foretells anything."""
 _RECOVERY_SECONDS = 30.0
 """How long readers wait for another process before their streams end with an error."""
 
@@ -99,6 +101,7 @@ class AsyncEngine:
         self._longest_step = 0.0
         self._last_finish = monotonic()
         self._seconds_per_finish = 0.1
+        self._queued_finishes = 0
         self._idle = asyncio.Event()
         self._drain_ends = 0.0
         self._watcher: asyncio.Task[None] | None = None
@@ -186,7 +189,7 @@ class AsyncEngine:
         cache_salt: str = "",
     ) -> RequestStream:
         """See `Engine.submit`."""
-        self._admit(prompt)
+        self._admit(prompt, priority, timeout)
         self._next_id += 1
         stream = RequestStream(self._next_id, self._abort)
         added = AddRequest(
@@ -209,7 +212,7 @@ class AsyncEngine:
         self._open[stream.id] = request
         return stream
 
-    def _admit(self, prompt: list[int]) -> None:
+    def _admit(self, prompt: list[int], priority: int, timeout: float | None) -> None:
         state = self.state
         if state is EngineState.DRAINING:
             raise Draining
@@ -222,6 +225,17 @@ class AsyncEngine:
         waiting = len(self._open) - self._running
         if waiting >= self._max_waiting:
             raise Overloaded(max(1.0, self._seconds_per_finish * waiting))
+        if timeout is not None:
+            late = self._queue_seconds(waiting, (priority, monotonic() + timeout)) - timeout
+            if late > 0:
+                raise Overloaded(max(1.0, late))
+
+    def _queue_seconds(self, waiting: int, order: tuple[int, float]) -> float:
+        """How long a request of this order would wait at the pace of late; 0 while that foretells nothing."""
+        if self._queued_finishes < _TRUSTED_FINISHES:
+            return 0.0
+        ahead = sum(not request.tokens and request.order <= order for request in self._open.values())
+        return self._seconds_per_finish * min(ahead, waiting)
 
     def _abort(self, request_id: int, reason: FinishReason) -> None:
         request = self._open.get(request_id)
@@ -249,6 +263,8 @@ class AsyncEngine:
         self._last_step = now
         self._longest_step = max(0.99 * self._longest_step, step.stats.seconds)
         self._running = step.stats.running
+        if not step.stats.waiting:
+            self._queued_finishes = 0
         self._observer.step(step.stats)
         for output in step.outputs:
             request = self._open.get(output.id)
@@ -261,7 +277,8 @@ class AsyncEngine:
             output = request.take(output)
             if output.finish_reason is not None:
                 self._end(request, output.finish_reason)
-                self._note_pace(now)
+                if output.finish_reason is not FinishReason.EXPIRED:  # that one only left the queue
+                    self._note_pace(now)
             self._recovery.heard_of(request, ended=output.finish_reason is not None)
             request.stream.feed(output)
 
@@ -278,11 +295,12 @@ class AsyncEngine:
     def _note_pace(self, now: float) -> None:
         self._seconds_per_finish += 0.1 * (min(now - self._last_finish, 5.0) - self._seconds_per_finish)
         self._last_finish = now
+        self._queued_finishes += 1
 
     # When the process ends
 
     def _on_down(self) -> None:
-        self._running = 0
+        self._running = self._queued_finishes = 0
         culprit = self._recovery.process_ended(self._open.values())
         if culprit is not None:
             self._fail(culprit, SequenceFailed())

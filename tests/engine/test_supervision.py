@@ -2,6 +2,7 @@
 
 import asyncio
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -364,7 +365,38 @@ async def test_an_idle_hour_does_not_count_as_the_pace_of_work(monkeypatch: pyte
     engine.submit([5])
     with pytest.raises(Overloaded) as refusal:
         engine.submit([5])
-    assert refusal.value.retry_after == 1.0
+    assert 1.0 <= refusal.value.retry_after <= 1.5
+
+
+async def test_a_request_whose_deadline_would_pass_in_the_queue_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    engine = connected()
+    streams = [engine.submit([5], timeout=60.0) for _ in range(90)]
+
+    def finish_one(waiting: int) -> None:
+        now[0] += 1.0
+        end = SequenceOutput(id=streams.pop(0).id, tokens=[7], finish_reason=FinishReason.STOP)
+        engine._supervisor.on_message(StepOutputs([end], StepStats(waiting=waiting)))
+
+    engine.submit([5], timeout=35.0)  # nothing is known of the pace yet
+    doomed = [engine.submit([5], timeout=30.0) for _ in range(20)]
+    for left in range(50):
+        finish_one(waiting=90 - left)
+    ends = [SequenceOutput(id=stream.id, finish_reason=FinishReason.EXPIRED) for stream in doomed]
+    engine._supervisor.on_message(StepOutputs(ends, StepStats(waiting=40)))  # says nothing of the pace
+    # 40 are left, at a second each; their deadlines are 10 seconds away.
+    with pytest.raises(Overloaded) as refusal:
+        engine.submit([5], timeout=35.0)
+    assert 4.0 <= refusal.value.retry_after <= 10.0
+    engine.submit([5], timeout=45.0)
+    engine.submit([5], timeout=5.0)  # overtakes them
+    engine.submit([5], timeout=35.0, priority=-1)
+    engine.submit([5])
+    finish_one(waiting=0)  # a pace without a queue is that of those who ask
+    engine.submit([5], timeout=35.0)
 
 
 async def test_open_work_without_a_step_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
