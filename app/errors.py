@@ -29,6 +29,8 @@
 Messages come from here and never contain the client's own text.
 """
 
+import random
+
 
 class ReparteeError(Exception):
     """Base of every expected failure.
@@ -162,16 +164,17 @@ class Unavailable(ReparteeError):
     """The service's own state forbids the request now.
 
     Args:
-        retry_after: seconds after which a retry is worthwhile.
+        retry_after: seconds after which a retry is worthwhile; up to half as much is added by chance, so that those
+            who were refused together do not come back together.
     """
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after = retry_after * random.uniform(1.0, 1.5)
 
 
 class Overloaded(Unavailable):
-    """The queue is full, or cannot meet the deadline."""
+    """The queue is full, or so long that the deadline would pass in it."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("The server is overloaded.", retry_after)

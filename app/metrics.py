@@ -162,10 +162,6 @@ class Metrics:
         """One sequence ended."""
         self._engine.sequence_finished(task, reason)
 
-    def idle(self) -> None:
-        """The engine holds nothing."""
-        self._engine.idle()
-
     def engine_process(self, pid: int | None) -> None:
         """The engine runs as this process, or as none."""
         self._processes.engine_pid = pid

@@ -17,6 +17,11 @@ from app.engine.config import EngineConfig
 PREFIX = "REPARTEE_"
 EMBEDDED_MODEL = str(Path(__file__).resolve().parent.parent / "models" / "repartee-support")
 
+Count = Annotated[int, Field(lt=1 << 31)]
+"""Of something: what goes to the engine process and into its native code must fit their integers."""
+Seconds = Annotated[float, Field(le=365 * 86400.0)]
+"""A time to wait; an event loop's own clock ends somewhere, and long before infinity."""
+
 
 class UnknownSetting(ValueError):
     """An environment variable with our prefix that names no setting."""
@@ -42,7 +47,7 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="`auto`: text on a terminal, JSON lines elsewhere."
     )
-    status_log_seconds: float = Field(
+    status_log_seconds: Seconds = Field(
         10.0, ge=0, description="How often one line tells of the load while there is any; 0: never."
     )
     traces_endpoint: str = Field(
@@ -54,13 +59,13 @@ class Settings(BaseSettings):
         le=1,
         description="Share of the requests that are traced where the caller has not decided it.",
     )
-    drain_delay_seconds: float = Field(
+    drain_delay_seconds: Seconds = Field(
         2.0,
         ge=0,
         description="After SIGTERM, how long new work is still taken while `/readyz` is 503 already, so that load "
         "balancers look elsewhere before anything is refused.",
     )
-    drain_seconds: float = Field(30.0, ge=0, description="How long open streams may go on after that.")
+    drain_seconds: Seconds = Field(30.0, ge=0, description="How long open streams may go on after that.")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default=[], description="Comma-separated origins whose browsers may call the API; empty allows none."
     )
@@ -95,23 +100,23 @@ class Settings(BaseSettings):
     )
 
     # Limits
-    max_body_bytes: int = Field(1 << 20, ge=1024, description="Largest request body, in bytes.")
-    max_messages: int = Field(256, ge=1, description="Most messages in one chat request.")
-    max_choices: int = Field(4, ge=1, description="Largest `n`.")
-    max_labels: int = Field(255, ge=2, description="Most labels of one question.")
-    max_inputs: int = Field(32, ge=1, description="Most texts in one classification request.")
-    max_questions: int = Field(64, ge=1, description="Most questions in one decisions request.")
-    max_waiting: int = Field(
+    max_body_bytes: Count = Field(1 << 20, ge=1024, description="Largest request body, in bytes.")
+    max_messages: Count = Field(256, ge=1, description="Most messages in one chat request.")
+    max_choices: Count = Field(4, ge=1, description="Largest `n`.")
+    max_labels: Count = Field(255, ge=2, description="Most labels of one question.")
+    max_inputs: Count = Field(32, ge=1, description="Most texts in one classification request.")
+    max_questions: Count = Field(64, ge=1, description="Most questions in one decisions request.")
+    max_waiting: Count = Field(
         256, ge=1, description="Most sequences in the queue; beyond it requests get 503."
     )
-    request_timeout_seconds: float = Field(120.0, gt=0, description="Deadline of requests that bring none.")
-    keep_alive_seconds: float = Field(
+    request_timeout_seconds: Seconds = Field(120.0, gt=0, description="Deadline of requests that bring none.")
+    keep_alive_seconds: Seconds = Field(
         15.0, gt=0, description="Silence on a stream after which a comment line is sent."
     )
-    write_stall_seconds: float = Field(
+    write_stall_seconds: Seconds = Field(
         15.0, gt=0, description="A client that reads nothing for so long is cut off."
     )
-    default_max_tokens: int = Field(512, ge=1, description="`max_tokens` of chat requests that bring none.")
+    default_max_tokens: Count = Field(512, ge=1, description="`max_tokens` of chat requests that bring none.")
 
     # Engine
     model: str = Field(
@@ -130,8 +135,8 @@ class Settings(BaseSettings):
         "auto",
         description="Weight format; `auto`: `int8` on a CPU for the families that the native decoder runs.",
     )
-    max_model_len: int = Field(0, ge=0, description="Longest sequence in tokens; 0: the model's own limit.")
-    kv_cache_tokens: int = Field(0, ge=0, description="KV cache capacity in tokens; 0: sized from memory.")
+    max_model_len: Count = Field(0, ge=0, description="Longest sequence in tokens; 0: the model's own limit.")
+    kv_cache_tokens: Count = Field(0, ge=0, description="KV cache capacity in tokens; 0: sized from memory.")
     kv_cache_memory_ratio: float = Field(
         0.2, gt=0, le=0.95, description="Share of free memory for the KV cache."
     )
@@ -141,14 +146,15 @@ class Settings(BaseSettings):
         le=256,
         description="Tokens in a block of the KV cache; the native decoder wants a divisor or a multiple of 16.",
     )
-    max_batch_tokens: int = Field(512, ge=16, description="Token budget of one engine step.")
-    prefill_chunk: int = Field(
+    max_batch_tokens: Count = Field(512, ge=16, description="Token budget of one engine step.")
+    prefill_chunk: Count = Field(
         128, ge=16, description="Prompt tokens of one step while other sequences decode."
     )
-    max_running: int = Field(64, ge=1, description="Most sequences that run at once.")
+    max_running: Count = Field(64, ge=1, description="Most sequences that run at once.")
     threads: int = Field(
         0,
         ge=0,
+        le=1024,
         description="CPU threads of the forward pass; 0: one per core, fewer where a model is too small for them.",
     )
     prefix_cache: bool = Field(True, description="Share the KV blocks of equal prefixes.")
@@ -163,7 +169,10 @@ class Settings(BaseSettings):
         "else text in which blank lines part them. Default: `answers.jsonl` of the model, if it has one.",
     )
     seed: int | None = Field(
-        None, ge=0, description="Base seed of requests that bring none; without it each start draws another."
+        None,
+        ge=0,
+        lt=1 << 63,
+        description="Base seed of requests that bring none; without it each start draws another.",
     )
     warmup: bool = Field(True, description="Run warm-up requests before the service is ready.")
 

@@ -69,7 +69,7 @@ async def test_there_is_no_line_while_nothing_runs(caplog: pytest.LogCaptureFixt
         metrics.step(StepStats(running=1))
         while not caplog.messages:
             await asyncio.sleep(0.01)
-        metrics.idle()
+        metrics.step(StepStats())
     assert set(caplog.messages) == {"load"}
 
 

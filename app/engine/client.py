@@ -17,6 +17,7 @@ from app.engine.messages import (
     SamplingParams,
     SequenceOutput,
     StepOutputs,
+    StepStats,
 )
 from app.engine.open_request import OpenRequest
 from app.engine.recovery import Recovery
@@ -44,6 +45,8 @@ _HUNG_SECONDS, _HUNG_STEPS = 8.0, 15
 longest steps that it has shown, for a large model on a small machine is slow and alive."""
 _UNKNOWN_STEP_SECONDS = 4.0
 """What a step may take where no warm-up has measured one."""
+_TRUSTED_FINISHES = 30
+"""Requests that must have ended with others in the queue all the while, before their pace foretells anything."""
 _RECOVERY_SECONDS = 30.0
 """How long readers wait for another process before their streams end with an error."""
 
@@ -82,6 +85,8 @@ class AsyncEngine:
             on_step=self._on_step,
             on_up=self._on_up,
             on_down=self._on_down,
+            on_end=lambda: self._fail_all(EngineDied()),
+            is_wanted=self._wants_another,
             on_change=self._publish,
             on_failed=on_failed,
             on_progress=on_progress,
@@ -96,14 +101,18 @@ class AsyncEngine:
         self._longest_step = 0.0
         self._last_finish = monotonic()
         self._seconds_per_finish = 0.1
+        self._queued_finishes = 0
         self._idle = asyncio.Event()
+        self._drain_ends = 0.0
         self._watcher: asyncio.Task[None] | None = None
 
     # State
 
     @property
     def state(self) -> EngineState:
-        return self._supervisor.state
+        state = self._supervisor.state
+        takes_work = state in (EngineState.READY, EngineState.LEAVING)
+        return EngineState.RESTARTING if takes_work and self._recovery.in_trial else state
 
     @property
     def info(self) -> Ready | None:
@@ -147,14 +156,15 @@ class AsyncEngine:
         self._observer.set_draining(True)
         self._supervisor.leave()
 
-    def drain(self) -> None:
-        """Take no new requests; those that are open go on."""
+    def drain(self, seconds: float = 0.0) -> None:
+        """Take no new requests; those that are open go on, for so long even in another process."""
+        self._drain_ends = monotonic() + seconds
         self._observer.set_draining(True)
         self._supervisor.drain()
 
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Drain for at most so long, then end the process and whatever is still open."""
-        self.drain()
+        self.drain(drain_seconds)
         if self._open and drain_seconds:
             self._idle.clear()
             with contextlib.suppress(TimeoutError):
@@ -179,7 +189,7 @@ class AsyncEngine:
         cache_salt: str = "",
     ) -> RequestStream:
         """See `Engine.submit`."""
-        self._admit(prompt)
+        self._admit(prompt, priority, timeout)
         self._next_id += 1
         stream = RequestStream(self._next_id, self._abort)
         added = AddRequest(
@@ -202,19 +212,30 @@ class AsyncEngine:
         self._open[stream.id] = request
         return stream
 
-    def _admit(self, prompt: list[int]) -> None:
+    def _admit(self, prompt: list[int], priority: int, timeout: float | None) -> None:
         state = self.state
         if state is EngineState.DRAINING:
             raise Draining
         if state is EngineState.STARTING:
             raise Starting
-        if state not in (EngineState.READY, EngineState.LEAVING) or self._recovery.in_trial:
+        if state not in (EngineState.READY, EngineState.LEAVING):
             raise EngineRestarting
         if self._recovery.is_quarantined(prompt):
             raise SequenceFailed
         waiting = len(self._open) - self._running
         if waiting >= self._max_waiting:
             raise Overloaded(max(1.0, self._seconds_per_finish * waiting))
+        if timeout is not None:
+            late = self._queue_seconds(waiting, (priority, monotonic() + timeout)) - timeout
+            if late > 0:
+                raise Overloaded(max(1.0, late))
+
+    def _queue_seconds(self, waiting: int, order: tuple[int, float]) -> float:
+        """How long a request of this order would wait at the pace of late; 0 while that foretells nothing."""
+        if self._queued_finishes < _TRUSTED_FINISHES:
+            return 0.0
+        ahead = sum(not request.tokens and request.order <= order for request in self._open.values())
+        return self._seconds_per_finish * min(ahead, waiting)
 
     def _abort(self, request_id: int, reason: FinishReason) -> None:
         request = self._open.get(request_id)
@@ -225,6 +246,7 @@ class AsyncEngine:
             self._supervisor.send(Abort(request_id))
         else:
             self._end(request, reason)
+            self._recovery.heard_of(request, ended=True)
 
     def _expire(self, request_id: int) -> None:
         """End a request whose deadline passed without a word from the engine, which may hang."""
@@ -241,6 +263,8 @@ class AsyncEngine:
         self._last_step = now
         self._longest_step = max(0.99 * self._longest_step, step.stats.seconds)
         self._running = step.stats.running
+        if not step.stats.waiting:
+            self._queued_finishes = 0
         self._observer.step(step.stats)
         for output in step.outputs:
             request = self._open.get(output.id)
@@ -253,7 +277,8 @@ class AsyncEngine:
             output = request.take(output)
             if output.finish_reason is not None:
                 self._end(request, output.finish_reason)
-                self._note_pace(now)
+                if output.finish_reason is not FinishReason.EXPIRED:  # that one only left the queue
+                    self._note_pace(now)
             self._recovery.heard_of(request, ended=output.finish_reason is not None)
             request.stream.feed(output)
 
@@ -270,20 +295,18 @@ class AsyncEngine:
     def _note_pace(self, now: float) -> None:
         self._seconds_per_finish += 0.1 * (min(now - self._last_finish, 5.0) - self._seconds_per_finish)
         self._last_finish = now
+        self._queued_finishes += 1
 
     # When the process ends
 
     def _on_down(self) -> None:
-        self._running = 0
-        self._observer.idle()
+        self._running = self._queued_finishes = 0
         culprit = self._recovery.process_ended(self._open.values())
         if culprit is not None:
             self._fail(culprit, SequenceFailed())
         for request in [request for request in self._open.values() if request.left]:
             self._fail(request, EngineDied())
-        if self.state is EngineState.DRAINING:
-            self._fail_all(EngineDied())  # no other process is started
-        elif self._open and self._patience is None:
+        if self._open and self._patience is None:
             loop = asyncio.get_running_loop()
             self._patience = loop.call_later(_RECOVERY_SECONDS, self._give_up)
 
@@ -292,7 +315,12 @@ class AsyncEngine:
             self._patience.cancel()
             self._patience = None
         self._last_step = monotonic()
+        self._tell_waiting()
         self._recovery.process_ready(self._open.values())
+
+    def _wants_another(self, start_seconds: float) -> bool:
+        """Whether a process that takes so long to start could end what is open before the drain does."""
+        return bool(self._open) and monotonic() + start_seconds < self._drain_ends
 
     def _give_up(self) -> None:
         self._patience = None
@@ -315,6 +343,19 @@ class AsyncEngine:
             if self._is_silent(_HUNG_SECONDS, _HUNG_STEPS):
                 logger.error("the engine has not ended a step for too long; replacing its process")
                 self._supervisor.replace()
+            if self._supervisor.start_hangs:
+                logger.error(
+                    "the engine process has not ended a phase of its start for too long; replacing it"
+                )
+                self._supervisor.replace()
 
     def _publish(self) -> None:
         self._observer.set_ready(self.state is EngineState.READY and self.making_progress)
+        if not self._supervisor.is_up:
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Without a process all that is open waits, since its reader last got something."""
+        since = [request.last_tokens_at or request.submitted_at for request in self._open.values()]
+        oldest = max(0.0, monotonic() - min(since)) if since else 0.0
+        self._observer.step(StepStats(waiting=len(since), oldest_wait=oldest))

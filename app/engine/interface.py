@@ -49,7 +49,8 @@ class Engine(Protocol):
         """Hand one sequence to the engine, at once and without waiting.
 
         Raises:
-            Overloaded, Starting, Draining, EngineRestarting: refused before anything was queued.
+            Overloaded, Starting, Draining, EngineRestarting: refused before anything was queued; the first also where
+                the queue is longer than the timeout, by the pace of a service that has been busy for a while.
         """
 
 
@@ -65,4 +66,3 @@ class EngineObserver(Protocol):
     def sequence_finished(self, task: Task, reason: FinishReason) -> None: ...
     def engine_restarted(self) -> None: ...
     def engine_process(self, pid: int | None) -> None: ...
-    def idle(self) -> None: ...

@@ -1,6 +1,7 @@
 """OpenRequest: one request that the engine has not ended, with all that another process needs to go on with it."""
 
 import asyncio
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -34,6 +35,12 @@ class OpenRequest:
     sent: bool = True
     deaths: int = 0
     left: FinishReason | None = None
+
+    @property
+    def order(self) -> tuple[int, float]:
+        """What the engine sorts its queue by: priority, then the instant of the deadline, infinite without one."""
+        timeout = self.added.timeout
+        return self.added.priority, math.inf if timeout is None else self.submitted_at + timeout
 
     def again(self) -> AddRequest:
         """What a new process is told: go on behind the tokens that the reader has, until the same deadline."""

@@ -1,6 +1,7 @@
 """EngineProcess: one child process that runs the engine, and the channel to it."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -40,29 +41,34 @@ class EngineProcess:
 
         Raises:
             OSError: the system gives no process or no socket.
+            OverflowError: the configuration has a number that no message can carry.
         """
         ours, theirs = open_socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "app.engine",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                env=_WAITING | os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
-                stdin=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                limit=LINE_BYTES,
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        process: asyncio.subprocess.Process | None = None
+        channel: AsyncChannel | None = None
         closed = asyncio.Event()
-        channel = await AsyncChannel.open(ours, on_message, closed.set)
-        channel.send(Configure(config, answers))
-        return cls(process, channel, closed)
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "app.engine",
+                    str(theirs.fileno()),
+                    pass_fds=[theirs.fileno()],
+                    env=_WAITING | os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE,
+                    limit=LINE_BYTES,
+                )
+            channel = await AsyncChannel.open(ours, on_message, closed.set)
+            channel.send(Configure(config, answers))
+            return cls(process, channel, closed)
+        except BaseException:  # nobody else knows of what was begun
+            (channel or ours).close()
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            raise
 
     @property
     def id(self) -> int | None:

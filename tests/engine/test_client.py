@@ -226,13 +226,19 @@ async def test_what_a_drain_cannot_wait_for_is_told_so() -> None:
         await read(stream)
 
 
-async def test_draining_refuses_new_work_and_finishes_the_old() -> None:
+@pytest.mark.parametrize("dies", [False, True])
+async def test_draining_refuses_new_work_and_finishes_the_old(dies: bool) -> None:
     engine = await started(RecordingObserver())
+    assert engine.process_id is not None
+    if dies:
+        os.kill(engine.process_id, signal.SIGSTOP)
     stream = engine.submit([5, 6, 7], sampling=LONG)
-    stopping = asyncio.create_task(engine.stop(drain_seconds=60))
+    stopping = asyncio.create_task(engine.stop(drain_seconds=120))
     await asyncio.sleep(0)
     with pytest.raises(Draining):
         engine.submit([5])
+    if dies:
+        os.kill(engine.process_id, signal.SIGKILL)
     tokens, reason = await read(stream)
     assert (len(tokens), reason) == (200, FinishReason.LENGTH)
     await stopping

@@ -1,20 +1,35 @@
-"""AsyncEngine and processes that do not start: reported once, tried again ever more slowly, never while draining."""
+"""AsyncEngine and processes that do not start: reported once, tried again ever more slowly, in a drain if wanted."""
 
 import asyncio
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 
 from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineState
-from app.engine.messages import Abort, Failed, FinishReason, Ready, SequenceOutput, StepOutputs, StepStats
+from app.engine.messages import (
+    Abort,
+    AddRequest,
+    Failed,
+    FinishReason,
+    Progress,
+    Ready,
+    SequenceOutput,
+    StepOutputs,
+    StepStats,
+)
 from app.errors import DeadlineExceeded, EngineDied, EngineRestarting, Overloaded
+from app.metrics import Metrics
+from app.status_log import Reading, status
 from tests.engine.recording_observer import RecordingObserver
+from tests.exposition import samples
 
 pytestmark = pytest.mark.anyio
 READY = Ready(
@@ -51,6 +66,13 @@ class SilentProcess:
         self.sent.append("kill")
 
     async def end(self) -> None: ...
+
+
+def die(engine: AsyncEngine) -> None:
+    """End a connected engine's process, and have the next one ready."""
+    engine._supervisor._set_state(EngineState.RESTARTING)
+    engine._on_down()
+    engine._supervisor.on_message(READY)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -179,7 +201,46 @@ async def test_a_system_without_processes_is_tried_again(
     await engine.stop()
 
 
-async def test_no_process_is_started_while_draining(
+@pytest.mark.parametrize("value", [{"seed": 1 << 70}, {"kv_cache_tokens": 1 << 70}])
+async def test_a_configuration_that_cannot_be_sent_is_reported_and_leaves_no_process(
+    value: dict[str, int],
+) -> None:
+    reasons: list[str] = []
+    config = EngineConfig(model="/nowhere/at/all", device="cpu", **value)  # type: ignore[arg-type]
+    engine = AsyncEngine(config, RecordingObserver(), on_failed=reasons.append)
+    await engine.start()
+    await until(lambda: bool(reasons))
+    assert engine.state is EngineState.FAILED
+    assert "OverflowError" in reasons[0]
+    await until(lambda: not psutil.Process().children())
+    await engine.stop()
+
+
+async def test_a_defect_that_ends_a_later_process_is_told_and_another_is_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended = list[int]()
+
+    class Process(SilentProcess):
+        async def closed(self) -> None:
+            raise ValueError("a defect")
+
+        async def end(self) -> None:
+            ended.append(1)
+
+    async def start(config: EngineConfig, on_message: Callable[[Any], None], answers: bytes) -> Process:
+        on_message(READY)
+        return Process()
+
+    monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", start)
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: len(ended) >= 2)
+    assert "a defect" in caplog.text
+    await engine.stop()
+
+
+async def test_no_process_is_started_for_nobody_while_draining(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("app.engine.process.sys.executable", "/nowhere/python")
@@ -192,6 +253,85 @@ async def test_no_process_is_started_while_draining(
     assert sum("could not be started" in message for message in caplog.messages) == 1
     assert engine.state is EngineState.DRAINING
     await engine.stop()
+
+
+class Processes:
+    """In the place of `EngineProcess`: each `says` something at once, and ends when it is killed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[MortalProcess] = []
+        self.says: list[Any] = [READY]
+        monkeypatch.setattr("app.engine.supervisor.EngineProcess.start", self.start)
+
+    async def start(
+        self, config: EngineConfig, on_message: Callable[[Any], None], answers: bytes
+    ) -> "MortalProcess":
+        self.made.append(MortalProcess(on_message, self.says))
+        return self.made[-1]
+
+
+class MortalProcess(SilentProcess):
+    """One that says something as soon as somebody listens, and ends when it is killed."""
+
+    def __init__(self, on_message: Callable[[Any], None], says: list[Any]) -> None:
+        super().__init__()
+        self.on_message = on_message
+        self._says = says
+        self._ended = asyncio.Event()
+
+    def kill(self) -> None:
+        self._ended.set()
+
+    async def closed(self) -> None:
+        for message in self._says:
+            self.on_message(message)
+        await self._ended.wait()
+
+
+@pytest.mark.parametrize("draining_already", [True, False])
+async def test_a_drain_waits_for_another_process_where_answers_are_open(
+    monkeypatch: pytest.MonkeyPatch, draining_already: bool
+) -> None:
+    processes = Processes(monkeypatch)
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: engine.state is EngineState.READY)
+    stream = engine.submit([5])
+    if not draining_already:
+        processes.made[0].kill()
+        await until(lambda: engine.state is EngineState.RESTARTING)
+    stopping = asyncio.create_task(engine.stop(drain_seconds=60))
+    await until(lambda: engine.state is EngineState.DRAINING)
+    processes.made[0].kill()
+    await until(lambda: len(processes.made) == 2 and bool(processes.made[1].sent))
+    assert engine.state is EngineState.DRAINING
+    end = SequenceOutput(id=stream.id, tokens=[7], finish_reason=FinishReason.STOP)
+    engine._supervisor.on_message(StepOutputs([end], StepStats()))
+    assert (await anext(stream)).tokens == [7]
+    await stopping
+    assert len(processes.made) == 2
+
+
+@pytest.mark.parametrize("draining_already", [True, False])
+async def test_a_drain_does_not_wait_for_a_process_that_would_come_too_late(
+    monkeypatch: pytest.MonkeyPatch, draining_already: bool
+) -> None:
+    processes = Processes(monkeypatch)
+    engine = engine_of()
+    await engine.start()
+    await until(lambda: engine.state is EngineState.READY)
+    engine._supervisor._start_seconds = 90.0
+    stream = engine.submit([5])
+    if not draining_already:
+        processes.made[0].kill()
+        await until(lambda: engine.state is EngineState.RESTARTING)
+    stopping = asyncio.create_task(engine.stop(drain_seconds=60))
+    await until(lambda: engine.state is EngineState.DRAINING)
+    processes.made[0].kill()
+    with pytest.raises(EngineDied):  # and not `Draining`, as at the end of the drain
+        await anext(stream)
+    await stopping
+    assert len(processes.made) == 1
 
 
 @pytest.mark.parametrize("message", [READY, Failed("no memory")])
@@ -225,7 +365,38 @@ async def test_an_idle_hour_does_not_count_as_the_pace_of_work(monkeypatch: pyte
     engine.submit([5])
     with pytest.raises(Overloaded) as refusal:
         engine.submit([5])
-    assert refusal.value.retry_after == 1.0
+    assert 1.0 <= refusal.value.retry_after <= 1.5
+
+
+async def test_a_request_whose_deadline_would_pass_in_the_queue_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    engine = connected()
+    streams = [engine.submit([5], timeout=60.0) for _ in range(90)]
+
+    def finish_one(waiting: int) -> None:
+        now[0] += 1.0
+        end = SequenceOutput(id=streams.pop(0).id, tokens=[7], finish_reason=FinishReason.STOP)
+        engine._supervisor.on_message(StepOutputs([end], StepStats(waiting=waiting)))
+
+    engine.submit([5], timeout=35.0)  # nothing is known of the pace yet
+    doomed = [engine.submit([5], timeout=30.0) for _ in range(20)]
+    for left in range(50):
+        finish_one(waiting=90 - left)
+    ends = [SequenceOutput(id=stream.id, finish_reason=FinishReason.EXPIRED) for stream in doomed]
+    engine._supervisor.on_message(StepOutputs(ends, StepStats(waiting=40)))  # says nothing of the pace
+    # 40 are left, at a second each; their deadlines are 10 seconds away.
+    with pytest.raises(Overloaded) as refusal:
+        engine.submit([5], timeout=35.0)
+    assert 4.0 <= refusal.value.retry_after <= 10.0
+    engine.submit([5], timeout=45.0)
+    engine.submit([5], timeout=5.0)  # overtakes them
+    engine.submit([5], timeout=35.0, priority=-1)
+    engine.submit([5])
+    finish_one(waiting=0)  # a pace without a queue is that of those who ask
+    engine.submit([5], timeout=35.0)
 
 
 async def test_open_work_without_a_step_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +486,55 @@ async def test_sequences_lost_with_the_engine_are_counted() -> None:
     assert ended == [("decision", FinishReason.FAILED), ("chat", FinishReason.STOP)]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_one_that_ends_while_it_waits_for_its_trial_gets_none(leaves: bool) -> None:
+    engine = connected()
+    first, second = engine.submit([5]), engine.submit([6], timeout=None if leaves else 0.01)
+    for _ in range(2):
+        die(engine)
+    if leaves:
+        assert engine.state is EngineState.RESTARTING  # for new work would be refused
+        second.close()
+    else:
+        with pytest.raises(DeadlineExceeded):
+            await anext(second)
+    end = SequenceOutput(id=first.id, tokens=[1], finish_reason=FinishReason.STOP)
+    engine._supervisor.on_message(StepOutputs([end], StepStats()))
+    assert engine.num_open == 0
+    assert engine.state is EngineState.READY
+    newcomer = engine.submit([7])  # and no trial of one that is gone has it refused
+    assert [message.id for message in process_of(engine).sent if isinstance(message, AddRequest)] == [
+        *(first.id, second.id),
+        *(first.id, second.id),
+        *(first.id, newcomer.id),
+    ]
+
+
+async def test_without_a_process_all_open_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes, metrics = Processes(monkeypatch), Metrics("m")
+
+    def told() -> tuple[float, float, float]:
+        read = {name.removeprefix("repartee_"): value for (name, _), value in samples(metrics).items()}
+        return read["engine_restarts_total"], read["queue_requests"], read["queue_oldest_seconds"]
+
+    engine = AsyncEngine(EngineConfig(model="/nowhere/at/all", device="cpu"), metrics)
+    await engine.start()
+    await until(lambda: engine.state is EngineState.READY)
+    streams = [engine.submit([5]), engine.submit([6])]
+    engine._open[streams[1].id].submitted_at -= 60.0
+    before = Reading.of(metrics)
+    processes.made[0].kill()
+    await until(lambda: told()[0] == 1)
+    assert told() == (1, 2, pytest.approx(60, abs=30))
+    line = status(before, Reading.of(metrics))
+    assert line is not None and line["waiting"] == 2
+    for stream in streams:
+        stream.close()
+    await until(lambda: len(processes.made) == 2 and engine.state is EngineState.READY)
+    assert told() == (1, 0, 0)
+    await engine.stop()
+
+
 async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -332,6 +552,40 @@ async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
     now[0] = 9.0
     await until(lambda: "kill" in process_of(engine).sent)
     watcher.cancel()
+
+
+async def test_a_start_that_hangs_is_ended_and_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
+    now = [0.0]
+    monkeypatch.setattr("app.engine.supervisor.monotonic", lambda: now[0])
+    processes = Processes(monkeypatch)
+    processes.says = []
+    engine = engine_of()
+    await engine.start()
+
+    async def is_patient(seconds: float, made: int) -> None:
+        now[0] += seconds
+        await asyncio.sleep(0.1)
+        assert len(processes.made) == made
+
+    await until(lambda: len(processes.made) == 1)
+    await is_patient(1790.0, made=1)
+    processes.made[0].on_message(Progress("import", 1790.0))
+    await is_patient(1790.0, made=1)  # each phase may last so long
+    now[0] += 20.0
+    await until(lambda: len(processes.made) == 2)
+
+    processes.says = [Progress("load", 1.0), READY]
+    now[0] += 1810.0
+    await until(lambda: engine.state is EngineState.READY)
+    await is_patient(1e6, made=3)
+    processes.says = []
+    processes.made[-1].kill()
+    await until(lambda: len(processes.made) == 4)
+    await is_patient(17_800.0, made=4)  # ten times the longest phase that was seen
+    now[0] += 200.0
+    await until(lambda: len(processes.made) == 5)
+    await engine.stop()
 
 
 async def test_the_observer_knows_the_engine_process_while_there_is_one() -> None:
