@@ -12,6 +12,7 @@ from tests.service.running_service import ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OVERLAY: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+KEYS_PAGE = (ROOT / "docs/deployment.md").read_text()
 PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 REPLICAS = ("repartee", "repartee-2")
 
@@ -72,6 +73,34 @@ def test_only_one_service_builds_the_image_that_all_of_them_run() -> None:
         assert len({file["services"][name]["image"] for name in (*REPLICAS, "load")}) == 1
 
 
+def _merged(under: Any, over: Any) -> Any:
+    """Two compose files as compose lays one over the other: mappings key by key, lists one behind the other."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        both = {name: _merged(under[name], over[name]) for name in under.keys() & over.keys()}
+        return under | over | both
+    return [*under, *over] if isinstance(under, list) else over
+
+
+def test_the_documented_overlay_closes_every_replica() -> None:
+    (snippet,) = re.findall(r"```yaml\n(# docker-compose\.keys\.yml.*?)```", KEYS_PAGE, re.DOTALL)
+    services = _merged(COMPOSE, yaml.safe_load(snippet))["services"]
+    assert services.keys() == SERVICES.keys()
+    servers = [
+        service
+        for service in services.values()
+        if service["image"] == "repartee" and "entrypoint" not in service
+    ]
+    assert len(servers) == len(REPLICAS)
+    for server in servers:
+        assert server["environment"]["REPARTEE_ALLOW_OPEN"] == "false"
+        assert f"./keys.json:{server['environment']['REPARTEE_API_KEYS_FILE']}:ro" in server["volumes"]
+        assert "model-cache:/cache" in server["volumes"]
+    (file,) = re.findall(
+        r"# +credentials_file: (\S+)", (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    )
+    assert f"./metrics-key:{file}:ro" in services["prometheus"]["volumes"]
+
+
 def test_replicas_are_equal_and_confined() -> None:
     first, second = (SERVICES[name] for name in REPLICAS)
     assert {key: value for key, value in first.items() if key not in ("build", "ports")} == {
@@ -114,3 +143,14 @@ def test_grafana_reads_the_dashboards_where_they_are_mounted() -> None:
     assert (ROOT / "deploy/grafana/dashboards" / home.removeprefix(f"{path}/")).exists()
     source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
     assert [entry["url"] for entry in source["datasources"]] == ["http://prometheus:9090"]
+
+
+def test_grafana_has_no_administrator_whose_password_everybody_knows() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert (
+        environment["GF_AUTH_DISABLE_LOGIN_FORM"]
+        == environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"]
+        == "true"
+    )
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
