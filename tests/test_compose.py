@@ -1,6 +1,8 @@
 """What the compose files promise without being run; deploy/image runs them."""
 
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from tests.service.running_service import ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OVERLAY: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-KEYS_PAGE = (ROOT / "docs/deployment.md").read_text()
+PAGE = (ROOT / "docs/deployment.md").read_text()
 PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 REPLICAS = ("repartee", "repartee-2")
 
@@ -82,7 +84,7 @@ def _merged(under: Any, over: Any) -> Any:
 
 
 def test_the_documented_overlay_closes_every_replica() -> None:
-    (snippet,) = re.findall(r"```yaml\n(# docker-compose\.keys\.yml.*?)```", KEYS_PAGE, re.DOTALL)
+    (snippet,) = re.findall(r"```yaml\n(# docker-compose\.keys\.yml.*?)```", PAGE, re.DOTALL)
     services = _merged(COMPOSE, yaml.safe_load(snippet))["services"]
     assert services.keys() == SERVICES.keys()
     servers = [
@@ -114,6 +116,27 @@ def test_a_stop_waits_longer_than_the_service_drains() -> None:
     grace = int(SERVICES["repartee"]["stop_grace_period"].removesuffix("s"))
     fields = Settings.model_fields
     assert grace > fields["drain_delay_seconds"].default + fields["drain_seconds"].default
+
+
+def test_the_documented_upgrade_leaves_a_replica_alone_until_the_router_has_the_other(tmp_path: Path) -> None:
+    (commands,) = re.findall(r"```sh\n(docker compose --profile scale build.*?)```", PAGE, re.DOTALL)
+    programs = {
+        "docker": 'echo "$*" >> calls',
+        "curl": "echo asked >> calls; head -1 counts; sed -i 1d counts",
+        "sleep": "",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "counts").write_text("1\n1\n2\n1\n2\n")
+    path = f"{tmp_path}:/usr/bin:/bin"
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env={"PATH": path}, timeout=60, check=True)
+    calls = [call.rpartition(" ")[2] for call in (tmp_path / "calls").read_text().splitlines()]
+    assert calls == ["repartee", "repartee-2", "asked", "asked", "asked", "repartee", "asked", "asked"]
+    assert re.findall(r"http://127\.0\.0\.1:\d+(/\w+)", commands) == ["/replicas"]
+    router = (ROOT / "deploy/router/haproxy.cfg").read_text()
+    assert "if { path /replicas }" in router
+    assert re.findall(r"^ +server (\S+)", router, re.MULTILINE) == list(REPLICAS)
 
 
 def test_prometheus_scrapes_every_replica() -> None:

@@ -234,7 +234,16 @@ def test_ci_installs_every_package_that_a_test_requires() -> None:
     assert set(TOOLS.values()) >= SERVICES
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/structure.md", "docs/log.md"])
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+LINKING = [page for page in PAGES if "](" in (ROOT / page).read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_placeholder_is_left_in_a_page(page: str) -> None:
+    assert re.findall(r"^[A-Z]{4,}$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", LINKING)
 def test_links_lead_to_files_and_sections_that_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     headings = {
