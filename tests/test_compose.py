@@ -1,6 +1,8 @@
 """What the compose files promise without being run; deploy/image runs them."""
 
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from tests.service.running_service import ROOT
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OVERLAY: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.gpu.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PAGE = (ROOT / "docs/deployment.md").read_text()
 PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
 REPLICAS = ("repartee", "repartee-2")
 
@@ -72,6 +75,34 @@ def test_only_one_service_builds_the_image_that_all_of_them_run() -> None:
         assert len({file["services"][name]["image"] for name in (*REPLICAS, "load")}) == 1
 
 
+def _merged(under: Any, over: Any) -> Any:
+    """Two compose files as compose lays one over the other: mappings key by key, lists one behind the other."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        both = {name: _merged(under[name], over[name]) for name in under.keys() & over.keys()}
+        return under | over | both
+    return [*under, *over] if isinstance(under, list) else over
+
+
+def test_the_documented_overlay_closes_every_replica() -> None:
+    (snippet,) = re.findall(r"```yaml\n(# docker-compose\.keys\.yml.*?)```", PAGE, re.DOTALL)
+    services = _merged(COMPOSE, yaml.safe_load(snippet))["services"]
+    assert services.keys() == SERVICES.keys()
+    servers = [
+        service
+        for service in services.values()
+        if service["image"] == "repartee" and "entrypoint" not in service
+    ]
+    assert len(servers) == len(REPLICAS)
+    for server in servers:
+        assert server["environment"]["REPARTEE_ALLOW_OPEN"] == "false"
+        assert f"./keys.json:{server['environment']['REPARTEE_API_KEYS_FILE']}:ro" in server["volumes"]
+        assert "model-cache:/cache" in server["volumes"]
+    (file,) = re.findall(
+        r"# +credentials_file: (\S+)", (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    )
+    assert f"./metrics-key:{file}:ro" in services["prometheus"]["volumes"]
+
+
 def test_replicas_are_equal_and_confined() -> None:
     first, second = (SERVICES[name] for name in REPLICAS)
     assert {key: value for key, value in first.items() if key not in ("build", "ports")} == {
@@ -85,6 +116,27 @@ def test_a_stop_waits_longer_than_the_service_drains() -> None:
     grace = int(SERVICES["repartee"]["stop_grace_period"].removesuffix("s"))
     fields = Settings.model_fields
     assert grace > fields["drain_delay_seconds"].default + fields["drain_seconds"].default
+
+
+def test_the_documented_upgrade_leaves_a_replica_alone_until_the_router_has_the_other(tmp_path: Path) -> None:
+    (commands,) = re.findall(r"```sh\n(docker compose --profile scale build.*?)```", PAGE, re.DOTALL)
+    programs = {
+        "docker": 'echo "$*" >> calls',
+        "curl": "echo asked >> calls; head -1 counts; sed -i 1d counts",
+        "sleep": "",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "counts").write_text("1\n1\n2\n1\n2\n")
+    path = f"{tmp_path}:/usr/bin:/bin"
+    subprocess.run(["bash", "-ec", commands], cwd=tmp_path, env={"PATH": path}, timeout=60, check=True)
+    calls = [call.rpartition(" ")[2] for call in (tmp_path / "calls").read_text().splitlines()]
+    assert calls == ["repartee", "repartee-2", "asked", "asked", "asked", "repartee", "asked", "asked"]
+    assert re.findall(r"http://127\.0\.0\.1:\d+(/\w+)", commands) == ["/replicas"]
+    router = (ROOT / "deploy/router/haproxy.cfg").read_text()
+    assert "if { path /replicas }" in router
+    assert re.findall(r"^ +server (\S+)", router, re.MULTILINE) == list(REPLICAS)
 
 
 def test_prometheus_scrapes_every_replica() -> None:
@@ -114,3 +166,14 @@ def test_grafana_reads_the_dashboards_where_they_are_mounted() -> None:
     assert (ROOT / "deploy/grafana/dashboards" / home.removeprefix(f"{path}/")).exists()
     source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
     assert [entry["url"] for entry in source["datasources"]] == ["http://prometheus:9090"]
+
+
+def test_grafana_has_no_administrator_whose_password_everybody_knows() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert (
+        environment["GF_AUTH_DISABLE_LOGIN_FORM"]
+        == environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"]
+        == "true"
+    )
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"

@@ -197,7 +197,9 @@ def test_another_torch_is_installed_and_the_first_one_again_after_it(checkout: P
     assert [call.rsplit(" ", 1)[-1] for call in calls] == ["requirements/torch.txt", "app"]
 
 
-TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}
+TOOLS = {"promtool": "prometheus", "amtool": "prometheus-alertmanager", "haproxy": "haproxy", "c++": "g++"}
+SERVICES = {"prometheus", "prometheus-alertmanager", "haproxy"}
+"""Packages that start what they bring."""
 
 
 @pytest.mark.parametrize("installed", [set(), {"promtool"}, set(TOOLS)])
@@ -218,11 +220,30 @@ def test_ci_installs_what_is_missing_and_leaves_no_service_running(
         return
     assert all(package in calls[1].split() for package in missing)
     assert set(TOOLS.values()) & set(calls[1].split()) == set(missing)
-    assert {call.split()[1] for call in calls[2:-2]} == {"prometheus", "prometheus-alertmanager"}
+    assert {call.split()[1] for call in calls[2:-2]} == SERVICES
     assert all(" stop " in call for call in calls[2:-2])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/structure.md", "docs/log.md"])
+def test_ci_installs_every_package_that_a_test_requires() -> None:
+    calls = (
+        found
+        for path in (ROOT / "tests").rglob("*.py")
+        for found in re.findall(r'\brequire\("[a-z-]+", "([a-z-]+)"\)', path.read_text(encoding="utf-8"))
+    )
+    assert set(calls) == SERVICES
+    assert set(TOOLS.values()) >= SERVICES
+
+
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+LINKING = [page for page in PAGES if "](" in (ROOT / page).read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_placeholder_is_left_in_a_page(page: str) -> None:
+    assert re.findall(r"^[A-Z]{4,}$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", LINKING)
 def test_links_lead_to_files_and_sections_that_exist(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     headings = {

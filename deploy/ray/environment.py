@@ -21,6 +21,9 @@ VARIABLES = {
     "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     # A node that is told to end lets its streams end: their whole deadline, and a margin.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "130",
+    # Who reaches Ray's ports can run code; with this only who has the cluster's token. By itself `ray start` asks for
+    # one only where it finds one; now it does not start without (`ray get-auth-token --generate`).
+    "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Defaults: what the operator sets comes first."""

@@ -261,8 +261,22 @@ def wrong_picker(objects: list[Object]) -> Problems:
     ):
         if argument not in arguments:
             yield f"the picker lacks {argument}"
+    (port,) = [
+        port
+        for port in named(objects, "Service", "repartee-picker")["spec"]["ports"]
+        if port["name"] == "grpc"
+    ]
+    if "--secure-serving=true" not in arguments or "appProtocol" in port:
+        yield "the picker speaks TLS, or says that it does not"
     if not read_settings(objects).metrics_without_key:
         yield "the picker sends no key, and the service asks for one"
+
+
+def wrong_image(objects: list[Object]) -> Problems:
+    """A build of the image for another device than the settings name."""
+    image, device = container(objects)["image"], read_settings(objects).device
+    if image.endswith("-cuda") != (device == "cuda"):
+        yield f"the device is {device}, the image {image}"
 
 
 def wrong_user(objects: list[Object]) -> Problems:
@@ -349,5 +363,6 @@ CHECKS: tuple[Callable[[list[Object]], Problems], ...] = (
     wrong_selectors,
     wrong_times,
     wrong_picker,
+    wrong_image,
     wrong_user,
 )

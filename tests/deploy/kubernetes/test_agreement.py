@@ -1,6 +1,9 @@
 """The objects agree with each other, with the service and with its image; and each check can fail."""
 
+import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from tests.deploy.kubernetes.rendering import (
     ROOT,
     Object,
     container,
+    kustomize,
     named,
     overlay,
     pod,
@@ -39,6 +43,17 @@ def problems(objects: list[Object], *, page: str | None = None) -> list[str]:
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_an_overlay_agrees(name: str) -> None:
     assert problems(overlay(name)) == []
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_copy_of_an_overlay_with_the_documented_image_agrees(name: str, tmp_path: Path) -> None:
+    (snippet,) = re.findall(r"```yaml\n(images:.*?)```", PAGE.read_text(), re.DOTALL)
+    here = os.path.relpath(FOLDER, tmp_path.resolve())
+    text = (FOLDER / "overlays" / name / "kustomization.yaml").read_text().replace("../..", here)
+    (tmp_path / "kustomization.yaml").write_text(f"{text}\n{snippet}")
+    objects = kustomize(tmp_path)
+    assert problems(objects) == []
+    assert container(objects)["image"].startswith("registry.example.org/repartee:0.1.0")
 
 
 def _put(find: Callable[[list[Object]], Any], *path: str | int, value: Any) -> Callable[[list[Object]], None]:
@@ -176,7 +191,12 @@ CHANGES = [
         _put(lambda objects: container(objects, "repartee-picker"), "args", value=[]),
         "the picker lacks --pool-name",
     ),
+    (
+        _put(_of("Service", "repartee-picker"), "spec", "ports", 0, "appProtocol", value="kubernetes.io/h2c"),
+        "the picker speaks TLS",
+    ),
     (_put(settings, "REPARTEE_METRICS_WITHOUT_KEY", value="false"), "the picker sends no key"),
+    (_put(settings, "REPARTEE_DEVICE", value="cuda"), "the device is cuda, the image repartee:0.1.0"),
     (_put(pod, "securityContext", "runAsUser", value=1000), "another user than the image's"),
     (_put(pod, "securityContext", "runAsNonRoot", value=False), "repartee could be root"),
     (_put(container, "securityContext", "capabilities", value={}), "repartee could change its own files"),

@@ -16,7 +16,7 @@ from loadtests.processes import free_port
 from loadtests.ray_cluster import private_environment
 
 ROOT = Path(__file__).resolve().parents[3]
-_START_SECONDS = 60
+_START_SECONDS = 120
 _END_SECONDS = 60
 _ATTEMPTS = 2
 """Ray sometimes does not come up seconds after another cluster ended."""

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import get_args
 
 import httpx
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from app.keys import Scope, new_key
+from deploy.ray.environment import VARIABLES
 from tests.deploy.prometheus_server import running_prometheus
 from tests.deploy.ray.cluster import ROOT, Cluster, running_cluster
 from tests.service.running_service import MODEL
@@ -42,7 +44,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     slow = {"id": "slow", "sha256": SLOW.sha256, "tenant": "acme", "requests_per_second": 0.01}
     every = {"id": "all", "sha256": ENTRY.sha256, "tenant": "acme", "scopes": get_args(Scope)}
     file.write_text(json.dumps([slow, every]))
-    with running_cluster(key=KEY, api_keys_file=str(file), max_waiting=str(MAX_WAITING)) as running:
+    # What is shipped: with less, a busy HAProxy may still send work to a replica that has gone.
+    draining = {name: VARIABLES[name] for name in ["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"]}
+    settings = {"api_keys_file": str(file), "max_waiting": str(MAX_WAITING)}
+    with running_cluster(key=KEY, environment=draining, **settings) as running:
         yield running
 
 
@@ -89,7 +94,7 @@ def test_requests_without_a_session_go_round(cluster: Cluster) -> None:
 def test_a_session_stays_with_one_replica(cluster: Cluster) -> None:
     replicas = cluster.replicas()
     homes = []
-    for session in range(8):
+    for session in range(16):  # enough that both replicas have some, however the hash falls
         before = {name: _models_asked(cluster, address) for name, address in replicas.items()}
         for _ in range(3):
             cluster.http.get("/v1/models", headers={"x-session-id": f"session {session}"}).raise_for_status()
@@ -123,7 +128,7 @@ def test_prometheus_finds_and_scrapes_every_replica(cluster: Cluster) -> None:
     del config["rule_files"], config["alerting"]
     config |= {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
     with running_prometheus(config) as prometheus:
-        prometheus.wait_for('count(repartee_ready{job="repartee"} == 1) == 2', 20)
+        prometheus.wait_for('count(repartee_ready{job="repartee"} == 1) == 2', 60)
         scraped = {sample.labels["replica"] for sample in prometheus.query("repartee_ready")}
     assert scraped == set(cluster.replicas())
 
@@ -177,7 +182,7 @@ def test_overload_is_told_as_the_application_tells_it(cluster: Cluster) -> None:
                 clients.submit(cluster.http.post, CHAT, json=SHORT, headers=session)
                 for _ in range(MAX_WAITING + 5)
             ]
-            eventually(lambda: sum(request.done() for request in requests) == 5, 5)
+            eventually(lambda: sum(request.done() for request in requests) == 5)
             refused = [request.result() for request in requests if request.done()]
         answered = [request.result() for request in requests]
     assert Counter(answer.status_code for answer in answered) == {200: MAX_WAITING, 503: 5}
@@ -215,9 +220,12 @@ def test_a_killed_replica_is_replaced_and_few_requests_are_lost_meanwhile(cluste
 
     def replaced() -> bool:
         answers.update(status(cluster, number) for number in range(8))
-        return len(cluster.replicas()) == 2 and set(cluster.replicas()) != before
+        with suppress(httpx.HTTPError):  # one of the lost may be this one
+            now = set(cluster.replicas())
+            return len(now) == 2 and now != before
+        return False
 
-    eventually(replaced)
+    eventually(replaced, 90)
     assert answers.total() - answers[200] <= 5 < answers[200]
     eventually(lambda: all(status(cluster, number) == 200 for number in range(60)))
     psutil.wait_procs(engines, timeout=20)
@@ -244,5 +252,5 @@ def test_the_end_lets_streams_end_and_leaves_no_process(cluster: Cluster) -> Non
         cluster.process.terminate()
         assert all(stream.result() for stream in streams)
     assert cluster.process.wait(60) == 0
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []

@@ -1,5 +1,6 @@
 """The files for clusters: they parse as those who read them parse them, and agree with the code and each other."""
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.deploy.ray.cluster import ROOT
 
 FOLDER = ROOT / "deploy" / "ray"
 KUBERNETES = "1.37"
+RAY = Path(sys.executable).with_name("ray")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,29 @@ def test_a_worker_has_room_for_one_replica_and_time_for_its_streams(documents: l
     assert longest < draining
     assert all(pod["spec"]["terminationGracePeriodSeconds"] > draining for pod in pods(documents))
     assert documents[0]["spec"]["rayClusterDeletionDelaySeconds"] > longest
+
+
+def test_only_who_has_the_token_may_run_code(documents: list[dict[str, Any]]) -> None:
+    assert documents[0]["spec"]["rayClusterConfig"]["authOptions"] == {"mode": "token"}
+
+
+def test_no_node_starts_without_a_token_from_the_documented_shell(tmp_path: Path) -> None:
+    """Ray by itself would go on without one. A node that joins leaves no cluster behind."""
+    shell = (
+        f'eval "$("{sys.executable}" -m deploy.ray.environment)"; exec "{RAY}" start --address=127.0.0.1:1'
+    )
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "RAY_TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", shell],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "no authentication token was found" in done.stderr
 
 
 def test_keys_are_where_the_settings_look(documents: list[dict[str, Any]]) -> None:

@@ -55,6 +55,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.replica.asked[self.path] += 1
         if self.path == "/stream":
             return self._stream()
+        if self.path == "/cut":
+            self.close_connection = True
+            return None
         if self.path == "/silent":
             self.close_connection = True
             with suppress(ConnectionResetError):

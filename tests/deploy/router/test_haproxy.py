@@ -2,7 +2,8 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -28,11 +29,11 @@ def replicas() -> Iterator[tuple[Replica, Replica]]:
         replica.end()
 
 
-@pytest.fixture
-def router(replicas: tuple[Replica, Replica], tmp_path: Path) -> Iterator[httpx.Client]:
-    """A client of HAProxy, once both replicas have passed its checks."""
-    port, config = free_port(), tmp_path / "haproxy.cfg"
-    text = TEXT.replace("bind :8080", f"bind 127.0.0.1:{port}")
+@contextmanager
+def running_router(text: str, replicas: tuple[Replica, Replica], folder: Path) -> Iterator[httpx.Client]:
+    """A client of HAProxy with a configuration, once both replicas have passed its checks."""
+    port, config = free_port(), folder / "haproxy.cfg"
+    text = text.replace("bind :8080", f"bind 127.0.0.1:{port}")
     for name, replica in zip(("repartee", "repartee-2"), replicas, strict=True):
         text = text.replace(f"server {name} {name}:8000", f"server {name} 127.0.0.1:{replica.port}")
     assert ":8000" not in text
@@ -41,6 +42,21 @@ def router(replicas: tuple[Replica, Replica], tmp_path: Path) -> Iterator[httpx.
         process.wait_for(port, "/readyz", 20)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             yield client
+
+
+@pytest.fixture
+def router(replicas: tuple[Replica, Replica], tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of HAProxy with the shipped configuration."""
+    with running_router(TEXT, replicas, tmp_path) as client:
+        yield client
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Ask until it is so."""
+    for _ in range(10_000):
+        if true():
+            return
+    pytest.fail("it did not become so")
 
 
 def answered_by(router: httpx.Client, session: str | None = None) -> str:
@@ -139,19 +155,51 @@ def test_a_refusal_reaches_the_client_as_it_is_and_is_not_tried_again(
     assert sum(replica.asked[path] for replica in replicas) == 1
 
 
-def test_without_replicas_the_error_has_the_shape_of_the_services_own(
+def shows(answer: httpx.Response, status: int, code: str) -> bool:
+    """Whether an error of the router has the shape of the service's own."""
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
+    error = answer.json()["error"]
+    assert (error.keys(), error["code"]) == ({"message", "type", "param", "code"}, code)
+    return True
+
+
+def test_without_replicas_the_error_says_when_to_come_back(
     router: httpx.Client, replicas: tuple[Replica, Replica]
 ) -> None:
     for replica in replicas:
         replica.end()
     answer = router.get("/")
-    assert answer.status_code == 503
-    assert (answer.headers["content-type"], answer.headers["retry-after"]) == ("application/json", "1")
-    assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+    assert shows(answer, 503, "unavailable")
+    assert (answer.headers["retry-after"], answer.headers["retry-after-ms"]) == ("1", "1000")
+
+
+def test_a_replica_that_ends_without_an_answer_is_an_error_of_the_services_shape(
+    router: httpx.Client, replicas: tuple[Replica, Replica]
+) -> None:
+    assert shows(router.get("/cut"), 502, "bad_gateway")
+    assert sum(replica.asked["/cut"] for replica in replicas) == 1
+
+
+def test_what_takes_too_long_is_an_error_of_the_services_shape(
+    replicas: tuple[Replica, Replica], tmp_path: Path
+) -> None:
+    text = TEXT.replace("timeout server 150s", "timeout server 200ms")
+    with running_router(text, replicas, tmp_path) as router:
+        assert shows(router.get("/silent"), 504, "gateway_timeout")
+
+
+def test_it_says_how_many_replicas_get_new_work(
+    router: httpx.Client, replicas: tuple[Replica, Replica]
+) -> None:
+    eventually(lambda: router.get("/replicas").text == "2\n")
+    replicas[0].ready = False
+    eventually(lambda: router.get("/replicas").text == "1\n")
+    replicas[0].ready = True
+    eventually(lambda: router.get("/replicas").text == "2\n")
 
 
 def test_metrics_of_some_replica_are_not_handed_out(router: httpx.Client) -> None:
-    assert router.get("/metrics").status_code == 404
+    assert shows(router.get("/metrics"), 404, "unknown_url")
 
 
 def seconds(name: str) -> float:
