@@ -10,7 +10,7 @@ _MOST_ERRORS = 5
 
 
 def latencies_table(found: Figures) -> str:
-    """Percentiles in milliseconds; kinds of which there are none are left out."""
+    """Percentiles in milliseconds of what was answered; kinds of which there are none are left out."""
     rows = {
         "first token": found.ttft,
         "between texts": found.gap,
@@ -20,7 +20,7 @@ def latencies_table(found: Figures) -> str:
         "client lag": found.lag,
     }
     return aligned(
-        ["ms", *(f"p{share * 100:g}" for share in SHARES)],
+        ["ms, of what was answered", *(f"p{share * 100:g}" for share in SHARES)],
         [
             [name, *(number(value * 1e3) for value in values.values())]
             for name, values in rows.items()
