@@ -15,10 +15,10 @@ from app.bench.markdown import aligned, number
 from app.bench.plots import Picture, RatePoint
 from app.bench.sample import Sample
 from app.bench.summary import share_text
+from loadtests.dated_page import BENCHMARKS
 from loadtests.machine import machine
 from loadtests.target import Refused
 
-BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 _ELSEWHERE = Path(tempfile.gettempdir()) / "repartee-loads"
 
 
