@@ -15,8 +15,9 @@ from app.bench.sample import read_samples
 from tests.sse_server import DONE, Exchange, content, serving, usage
 
 pytestmark = pytest.mark.anyio
-FIRST, GAP, TEXTS = 0.1, 0.06, 4
-SLACK = 0.05
+FIRST, GAP, TEXTS = 0.1, 0.1, 4
+SLACK = 0.15
+"""By how much the middle of many waits may be longer on a busy machine; a client that waits for the end exceeds it."""
 FAILED, REFUSED, VOID = 1, 2, 4
 Answer = Callable[[Exchange], Awaitable[None]]
 
@@ -67,11 +68,11 @@ async def test_what_it_reports_is_what_the_server_does(
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (told["model"], told["requests"], told["failed"], told["void"]) == ("m", 12, 0, None)
     assert FIRST <= told["time_to_first_token_seconds"]["p50"] <= FIRST + SLACK
-    assert GAP - 0.005 <= told["inter_text_seconds"]["p50"] <= GAP + SLACK
+    assert GAP / 2 <= told["inter_text_seconds"]["p50"] <= GAP + SLACK
     assert told["generated_answer_seconds"]["p50"] >= FIRST + (TEXTS - 1) * GAP
     # Usage counts two tokens a text, so three gaps lie between eight tokens.
     per_token = told["time_per_output_token_seconds"]["p50"]
-    assert GAP * 3 / 7 - 0.005 <= per_token <= (GAP + SLACK) * 3 / 7
+    assert GAP / 2 * 3 / 7 <= per_token <= (GAP + SLACK) * 3 / 7
     assert (told["prompt_tokens"], told["generated_tokens"]) == (12 * 5, 12 * 8)
 
 

@@ -105,7 +105,9 @@ async def test_an_open_loop_shows_a_stall_and_a_closed_one_does_not(tmp_path: Pa
         opened = await scenario(base, tmp_path / "open", "Arrivals", "--steps", "30", "--step-seconds", "3")
         closed = await scenario(base, tmp_path / "closed", "Customers", "--steps", "1", "--step-seconds", "4")
     assert sum((sample.first or 0) > STALL / 2 for sample in opened) >= 5
-    assert sum((sample.first or 0) > STALL / 2 for sample in closed) <= 1
+    assert (
+        sum((sample.first or 0) > STALL / 2 for sample in closed) <= 2
+    )  # one, and another on a busy machine
 
 
 @pytest.mark.anyio
