@@ -3,8 +3,8 @@
 python -m loadtests.capacity [--url URL] [--minutes 5] [--from 4] [--seconds 10] [--write]
 
 The mix of front_end.py arrives as a Poisson process. Rates double until one fails, then the gap is halved, and the best
-rate is held for longer. The client is the asyncio one: locust's takes several times as much of the processor that the
-service needs here, too, and would void rates that the service still serves.
+rate is held for three times as long. The client is that of `app bench`,
+in this process.
 """
 
 import argparse
@@ -40,6 +40,8 @@ _CLOSE_ENOUGH = 1.08
 """Rates that differ by less are not told apart in the time of one step."""
 _FEWEST = 100
 """Requests of a step, so that p99 is not just the slowest of them; low rates take longer for it."""
+_HOLD, _LEAST_HOLD = 3, 2
+"""How many times as long as its step a rate is held: as time is left, but no less than the second."""
 _LOWER = 0.8
 """A rate that held for one step and not for longer is far above what holds: a queue has grown slowly."""
 _WARM_UP_SECONDS = 3.0
@@ -68,8 +70,13 @@ class Step:
 
     @property
     def holds(self) -> bool:
-        """Whether the objectives were met, by a client that was in time."""
-        return self.void is None and self.overrun is None and self.point.figures.attained
+        """Whether all objectives were measured and met, by a client that was in time."""
+        found = self.point.figures
+        return self.void is None and self.overrun is None and self._measured and found.attained
+
+    @property
+    def _measured(self) -> bool:
+        return all(one.of for one in self.point.figures.attainments)
 
     @property
     def verdict(self) -> str:
@@ -78,6 +85,8 @@ class Step:
             return "void: client late"
         if self.overrun:
             return "MISSED: too many in flight"
+        if not self._measured:
+            return "not every objective measured"
         return "met" if self.holds else "MISSED"
 
 
@@ -114,15 +123,18 @@ class Search:
                 break
         return good or None
 
-    async def hold(self, rate: float | None, seconds: float, until: float) -> float | None:
+    async def hold(self, rate: float | None, until: float) -> float | None:
         """The highest rate that holds for longer, too: the one that was found, or one below it.
 
         Args:
-            until: `time.monotonic` after which no step is begun; the best of the shorter steps must do then.
+            until: `time.monotonic` at which the last step is over; the best of the shorter steps must do then.
         """
         bad = 0.0
-        while rate and time.monotonic() + seconds < until:
-            step = await self.step(rate, seconds)
+        while rate:
+            seconds = min(_HOLD * self._lasts(rate), until - time.monotonic())
+            if seconds < _LEAST_HOLD * self._lasts(rate):
+                break
+            step = await self._judged(rate, seconds, until)
             print(f"  {rate:8.2f} requests/s, held: {step.verdict}", file=sys.stderr, flush=True)
             self.steps = [other for other in self.steps if other.rate != rate] + [step]
             if step.holds:
@@ -136,13 +148,17 @@ class Search:
         return self.held or max(short, default=None)
 
     async def _holds(self, rate: float, until: float) -> bool:
-        step = await self.step(rate, self._lasts(rate))
-        if step.void and time.monotonic() + self._lasts(rate) < until:
-            # That says nothing about the server, and may have been something else on this machine.
-            step = await self.step(rate, self._lasts(rate))
+        step = await self._judged(rate, self._lasts(rate), until)
         self.steps.append(step)
         print(f"  {rate:8.2f} requests/s: {step.verdict}", file=sys.stderr, flush=True)
         return step.holds
+
+    async def _judged(self, rate: float, seconds: float, until: float) -> Step:
+        """A step, and once more where it was void: that may have been something else on this machine."""
+        step = await self.step(rate, seconds)
+        if step.void and time.monotonic() + seconds < until:
+            return await self.step(rate, seconds)
+        return step
 
     def _lasts(self, rate: float) -> float:
         return max(self.seconds, _FEWEST / rate)
@@ -199,7 +215,7 @@ async def _search(options: argparse.Namespace, there: target.Target) -> tuple[fl
     await search.step(options.first, _WARM_UP_SECONDS)  # and is forgotten
     # A third of the budget is for holding the best rate, and the next lower ones if it does not hold.
     knee = await search.find(options.first, until - budget / 3)
-    knee = await search.hold(knee, min(3 * options.seconds, budget / 6), until)
+    knee = await search.hold(knee, until)
     server.connections.close()
     return knee, search
 

@@ -235,8 +235,7 @@ def _guidellm(program: str, there: target.Target, prompts: Sequence[str], rate: 
             "target": there.base.removesuffix("/v1"),
             "model": there.model,
             "request_format": "/v1/chat/completions",
-            # By itself it asks for `continuous_usage_stats`, which this service refuses; TTFT and count need no usage.
-            "extras": {"body": {"stream_options": None, "max_tokens": _TOKENS}},
+            "extras": {"body": {"max_tokens": _TOKENS}},
         }
         command = [
             *(program, "run", "--backend", json.dumps(backend), "--profile", f"kind=constant,rate={rate:g}"),

@@ -31,9 +31,8 @@ from app.slos import load_slos
 from deploy.prometheus.alert import PREFIX
 from deploy.prometheus.burn_rates import BURNS
 from deploy.prometheus.generate import RULES, rule_groups
-from loadtests import target
+from loadtests import dated_page, target
 from loadtests.front_end import FrontEnd
-from loadtests.load_report import BENCHMARKS
 from loadtests.machine import machine
 from loadtests.processes import ProcessFailed
 from loadtests.prometheus_server import PrometheusServer, ToolMissing, running_prometheus, scrape
@@ -80,10 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         report = render(watched, samples, before, _command(arguments), options.minutes)
         print(report)
         if options.write:
-            BENCHMARKS.mkdir(parents=True, exist_ok=True)
-            path = BENCHMARKS / f"{datetime.date.today().isoformat()}-healthy.md"
-            path.write_text(report + "\n", encoding="utf-8")
-            print(f"wrote {path}", file=sys.stderr)
+            dated_page.write("healthy", report)
     except (ProcessFailed, RequestFailed, TooManyInFlight, ToolMissing, OSError) as error:
         print(f"loadtests.healthy_run: {error}", file=sys.stderr)
         return EXIT_REFUSED
@@ -197,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--minutes", type=positive(float, 1440), default=30.0, help="default: 30")
     add("--rate", type=positive(float, 1000), default=4.0, help="requests a second; default: 4")
     add("--seed", type=int, help="of arrivals and questions")
-    add("--write", action="store_true", help="write docs/benchmarks/DATE-healthy.md")
+    dated_page.add_option(parser, "healthy")
     return parser
 
 

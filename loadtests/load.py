@@ -27,7 +27,7 @@ EXIT_REFUSED = 2
 EXIT_VOID = 4
 ROOT = Path(__file__).parent.parent
 _GRACE_SECONDS = 180.0
-"""For locust to start, and for the last answers."""
+"""For locust to start, and for the last answers: of arrivals that leave late, too."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,12 +45,17 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("loadtests.load: stopped, and nothing was reported", file=sys.stderr)
         return EXIT_FAILED
-    slos, void = load_slos(), void_reason(opened, options.most_lag)
+    slos = load_slos()
     runs = {
         f"Closed loop: {options.users:g} users who wait for their answers": closed,
         f"Open loop: {options.rate:g} arrivals a second (Poisson)": opened,
     }
-    parts = [] if void is None else [f"**The open loop is {void}.**"]
+    voids = [
+        f"the {name} loop is {void}"
+        for name, samples in (("closed", closed), ("open", opened))
+        if (void := void_reason(samples, options.most_lag))
+    ]
+    parts = [f"**{void[0].upper()}{void[1:]}.**" for void in voids]
     for heading, samples in runs.items():
         found = figures(samples, slos, options.seconds)
         parts += [f"## {heading}", load_report.kinds_table(samples), summary(found)]
@@ -60,8 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     pictures = {"latency": plots.latency_picture(title, {"closed loop": closed, "open loop": opened}, slos)}
     command = shlex.join(["python", "-m", "loadtests.load", *arguments])
     print("wrote", *load_report.write(options.out, "load", title, command, text, pictures), file=sys.stderr)
-    if void:
-        print(f"loadtests.load: the open loop is {void}", file=sys.stderr)
+    for void in voids:
+        print(f"loadtests.load: {void}", file=sys.stderr)
+    if voids:
         return EXIT_VOID
     return int(any(sample.outcome == "error" for samples in runs.values() for sample in samples))
 

@@ -15,10 +15,10 @@ from app.bench.markdown import aligned, number
 from app.bench.plots import Picture, RatePoint
 from app.bench.sample import Sample
 from app.bench.summary import share_text
+from loadtests.dated_page import BENCHMARKS
 from loadtests.machine import machine
 from loadtests.target import Refused
 
-BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 _ELSEWHERE = Path(tempfile.gettempdir()) / "repartee-loads"
 
 
@@ -64,6 +64,8 @@ def write(
 ) -> list[Path]:
     """Write `DATE-NAME.md`, its pictures and `DATE-NAME.html`; returns the paths.
 
+    Those of `BENCHMARKS` are written once more without a date, for docs/load-testing.md to show the latest.
+
     Args:
         text: the report below title and facts, in markdown.
 
@@ -78,6 +80,9 @@ def write(
     lines = "\n".join(f"- {fact}: {value}" for fact, value in facts.items() if fact != "command")
     path = directory / f"{stem}.md"
     path.write_text(f"# {title}\n\n{lines}\n\nReproduce: `{command}`\n\n{text}\n\n{shown}", encoding="utf-8")
+    if directory == BENCHMARKS:
+        for kind, picture in pictures.items():
+            picture.save(BENCHMARKS.parent / f"{name}-{kind}.png")
     return [path, *written]
 
 

@@ -6,8 +6,9 @@
     locust -f loadtests/locustfile.py Arrivals --headless --sweep 2:64:6 --step-seconds 10 --host URL
 
 Of `Customers` the steps are users (closed loop), of `Arrivals` requests a second (open loop, Poisson; latency counts
-from when a request was due); where those leave late, the run is void and ends with exit code 4. The API key is taken
-from OPENAI_API_KEY. Raw samples go to a file, which is begun anew: locust rounds its own.
+from when a request was due); where the client itself is late, the run is void and ends with exit code 4. The API key is
+taken from OPENAI_API_KEY. Raw samples go to a file, which is begun anew: locust rounds its own. The end of a run waits
+for the answers, and each request has failed after --timeout, so that a server that hangs is seen to.
 Only `iter_content(chunk_size=None)` hands bytes on as they arrive: FastHttpUser reports the end of an answer
 as its first token.
 """
@@ -30,6 +31,7 @@ from urllib3 import PoolManager
 
 from app.bench.ask import Ask
 from app.bench.client import Timeline
+from app.bench.client_lag import ClientLag
 from app.bench.http_stream import RequestFailed
 from app.bench.loops import poisson
 from app.bench.options import positive
@@ -41,9 +43,9 @@ from loadtests.stages import Stage, arrivals, parse_stages
 EXIT_REFUSED = 2
 EXIT_VOID = 4
 _CONNECTIONS = 1024
-_LIMIT_SECONDS = 60.0
-_arrived: list[Sample] = []
-"""Of the open loop, without their gaps: whether it is void is found in all of them."""
+_lag = ClientLag()
+_sent: list[Sample] = []
+"""Without their gaps: whether the run is void is found in all of them."""
 
 
 @events.init_command_line_parser.add_listener
@@ -54,7 +56,8 @@ def _add_options(parser: Any) -> None:
     seconds = positive(float, 3600)
     group.add_argument("--step-seconds", type=seconds, default=20.0, help="of each stage")
     group.add_argument("--most-lag", type=positive(float, 60), default=MOST_LAG_SECONDS,
-                       help="p99 of the client's lag that voids an open loop, seconds")  # fmt: skip
+                       help="p99 of the client's lag that voids the run, seconds")  # fmt: skip
+    group.add_argument("--timeout", type=seconds, default=60.0, help="of one request, seconds")
     group.add_argument("--samples", default="", help="file for one JSON line a request")
     group.add_argument("--kinds", default="", help="comma-separated kinds of the mix; default: all")
     group.add_argument("--seed", type=int, default=None)
@@ -64,6 +67,8 @@ def _add_options(parser: Any) -> None:
 def _check(environment: Environment, **_: Any) -> None:
     """What is wrong with the options, in one line, before anything is sent."""
     options: Any = environment.parsed_options
+    # Locust's own way is to kill what is under way at the end, and to count none of it.
+    environment.stop_timeout = environment.stop_timeout or options.timeout
     try:
         if options.steps or options.sweep:
             _stages(options)
@@ -79,6 +84,16 @@ def _check(environment: Environment, **_: Any) -> None:
         _refuse(f"{error.filename}: {error.strerror}")
 
 
+@events.test_start.add_listener
+def _watch_lag(**_: Any) -> None:
+    def watch() -> None:
+        while True:
+            gevent.sleep(_lag.falls_asleep())
+            _lag.wakes_up()
+
+    gevent.spawn(watch)
+
+
 def _refuse(reason: str) -> None:
     print(f"loadtests/locustfile.py: {reason}", file=sys.stderr)
     sys.exit(EXIT_REFUSED)
@@ -87,7 +102,7 @@ def _refuse(reason: str) -> None:
 @events.quitting.add_listener
 def _judge(environment: Environment, **_: Any) -> None:
     options: Any = environment.parsed_options
-    if void := void_reason(_arrived, options.most_lag):
+    if void := void_reason(_sent, options.most_lag):
         print(f"loadtests/locustfile.py: {void}", file=sys.stderr)
         environment.process_exit_code = EXIT_VOID
 
@@ -103,7 +118,9 @@ class _Recorder(HttpUser):
         if key := os.environ.get("OPENAI_API_KEY"):
             self.client.headers["Authorization"] = f"Bearer {key}"
         options = self.environment.parsed_options
-        with self.client.get("/v1/models", name="models", catch_response=True) as response:
+        with self.client.get(
+            "/v1/models", name="models", catch_response=True, timeout=options.timeout
+        ) as response:
             if response.status_code != 200:
                 response.failure(f"status {response.status_code}")
                 said = (
@@ -132,24 +149,33 @@ class _Recorder(HttpUser):
         )
         timeline = Timeline(time.perf_counter())
         due = timeline.sent if due is None else due
-        sample = Sample(ask.kind, ask.task, stage, due - _began(), lag=timeline.sent - due)
+        sample = Sample(ask.kind, ask.task, stage, due - _began(), lag=max(_lag.now, timeline.sent - due))
+        limit = self.environment.parsed_options.timeout
         try:
-            self._exchange(ask, timeline)
+            # That of requests is of one read, and comments which keep a connection alive begin it anew.
+            with gevent.Timeout(limit, RequestFailed(f"No whole answer within {limit:g} s.")):
+                self._exchange(ask, timeline)
         except (RequestFailed, OSError) as error:  # requests' own errors are OSErrors
             sample.fail(" ".join(str(error).split()))
+        except gevent.GreenletExit:
+            sample.fail("Given up.")
+            raise
         else:
             sample.outcome = "left" if ask.leave_after is not None else "ok"
-        sample.total = (timeline.ended or time.perf_counter()) - due
-        sample.note(timeline, due)
-        ask.answered("".join(timeline.said) if sample.outcome == "ok" else None)
-        self._record(sample)
+        finally:
+            sample.total = (timeline.ended or time.perf_counter()) - due
+            sample.note(timeline, due)
+            ask.answered("".join(timeline.said) if sample.outcome == "ok" else None)
+            self._record(sample)
+            if sample.error and not timeline.ended:  # it broke before locust had a response to count
+                self._fire("POST", sample.kind, sample.total, RequestFailed(sample.error))
 
     def _exchange(self, ask: Ask, timeline: Timeline) -> None:
         body = ask.body
         if ask.is_stream:
             body = body | {"stream": True, "stream_options": {"include_usage": True}}
         with self.client.request(
-            "POST", f"/v1{ask.path}", json=body, stream=True, timeout=_LIMIT_SECONDS, catch_response=True
+            "POST", f"/v1{ask.path}", json=body, stream=True, catch_response=True
         ) as response:
             try:
                 self._read(ask, response, timeline)
@@ -178,20 +204,19 @@ class _Recorder(HttpUser):
     def _record(self, sample: Sample) -> None:
         if sample.first is not None:
             self._fire("TTFT", sample.kind, sample.first)
-        if sample.lag:  # of a closed loop there is none
-            self._fire("lag", "client", sample.lag)
-            _arrived.append(replace(sample, gaps=[]))
+        self._fire("lag", "client", sample.lag)
+        _sent.append(replace(sample, gaps=[]))
         if path := self.environment.parsed_options.samples:
             with Path(path).open("ab") as file:
                 file.write(as_line(sample))
 
-    def _fire(self, kind: str, name: str, seconds: float) -> None:
+    def _fire(self, kind: str, name: str, seconds: float, error: Exception | None = None) -> None:
         self.environment.events.request.fire(
             request_type=kind,
             name=name,
             response_time=seconds * 1e3,
             response_length=0,
-            exception=None,
+            exception=error,
             context={},
         )
 
@@ -218,12 +243,15 @@ class Arrivals(_Recorder):
         options = self.environment.parsed_options
         began = time.perf_counter()
         sent = []
-        for offset, rate in arrivals(
-            _stages(options), lambda rate: poisson(rate, random.Random(options.seed))
-        ):
-            gevent.sleep(max(0.0, began + offset - time.perf_counter()))
-            sent.append(gevent.spawn(self.send, rate, began + offset))
-        gevent.joinall(sent)
+        try:
+            for offset, rate in arrivals(
+                _stages(options), lambda rate: poisson(rate, random.Random(options.seed))
+            ):
+                gevent.sleep(max(0.0, began + offset - time.perf_counter()))
+                sent.append(gevent.spawn(self.send, rate, began + offset))
+            gevent.joinall(sent)
+        finally:
+            gevent.killall(sent)  # where this one was killed
         self.environment.runner.quit()
 
 
@@ -238,7 +266,7 @@ class Stages(LoadTestShape):
         stages, now = _stages(options), self.get_run_time()
         if any(issubclass(user, Arrivals) for user in self.runner.user_classes):
             # `Arrivals` ends by itself; this only keeps a server that never answers from holding it.
-            return (1, 1) if now < sum(stage.seconds for stage in stages) + 2 * _LIMIT_SECONDS else None
+            return (1, 1) if now < sum(stage.seconds for stage in stages) + 2 * options.timeout else None
         for stage in stages:
             if now < stage.seconds:
                 return round(stage.load), max(stage.load, 1)

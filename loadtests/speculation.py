@@ -1,6 +1,6 @@
 """Speed with and without speculation, over HTTP, in turns: what it gains on support questions, what it costs elsewhere.
 
-    python -m loadtests.speculation [--data DIRECTORY] [--model DIRECTORY] [--streams 1 8 16]
+    python -m loadtests.speculation --data DIRECTORY [--model DIRECTORY] [--streams 1 8 16] [--write]
 
 Two services with the same weights run side by side, one with `REPARTEE_SPECULATION=false`; only one is asked at a time.
 The questions are those kept out of the embedded model's training, and the known answers are among those trained on.
@@ -12,9 +12,10 @@ import asyncio
 import random
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from typing import Any
 import msgspec
 
 from app.bench.client import Timeline, stream
-from app.bench.http_stream import post
+from app.bench.http_stream import RequestFailed, post
+from app.bench.markdown import number, table
 from app.settings import EMBEDDED_MODEL
+from loadtests import dated_page
 from loadtests.machine import machine
-from loadtests.processes import free_port, running
+from loadtests.processes import ProcessFailed, free_port, running
 from loadtests.prompts import letters
 from workshop.bitext import exchange, read_support
 from workshop.slots import Facts
@@ -97,62 +100,101 @@ async def differing(bases: list[str], model: str, requests: list[Request]) -> in
     return sum([await text(bases[0], *one) != await text(bases[1], *one) for one in requests])
 
 
-async def measure(bases: list[str], model: str, cases: list[Case], rounds: int) -> None:
-    """Print, for each case, the speed of both services and the ratio, medians over rounds taken in turns."""
-    print("| case | streams | off tok/s | on tok/s | on / off | least and most |")
-    print("| --- | --- | --- | --- | --- | --- |")
+async def measure(bases: list[str], model: str, cases: list[Case], rounds: int) -> list[list[str]]:
+    """A row for each case: the speed of both services and the ratio, medians over rounds taken in turns."""
+    rows = []
     for case in cases:
+        print(f"{case.name}, {case.streams} streams", file=sys.stderr, flush=True)
         speeds: list[list[float]] = [[], []]
-        for number in range(rounds + 1):
+        for turn in range(rounds + 1):
             requests = list(islice(case.requests, case.streams if case.streams > 1 else 4))
-            for which in (0, 1) if number % 2 else (1, 0):
+            for which in (0, 1) if turn % 2 else (1, 0):
                 groups = [requests] if case.streams > 1 else [[request] for request in requests]
                 found = [decode_speed(await ask(bases[which], model, group)) for group in groups]
-                if number:  # the first round warms up
+                if turn:  # the first round warms up
                     speeds[which].append(statistics.harmonic_mean(found))
         ratios = [on / off for off, on in zip(*speeds, strict=True)]
         off, on = (statistics.median(one) for one in speeds)
-        print(
-            f"| {case.name} | {case.streams} | {off:.0f} | {on:.0f} | {statistics.median(ratios):.2f} | "
-            f"{min(ratios):.2f} to {max(ratios):.2f} |",
-            flush=True,
-        )
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        ratio = f"{statistics.median(ratios):.2f}"
+        rows.append([case.name, str(case.streams), number(off), number(on), ratio, spread])
+    return rows
 
 
-def main() -> None:
-    """Start both services, measure, and say whether their answers differed."""
+def report(rows: Sequence[Sequence[str]], model: str, rounds: int, different: str, command: str) -> str:
+    """The dated page."""
+    head = ["case", "streams", "off tok/s", "on tok/s", "on / off", "least and most"]
+    return "\n".join(
+        [
+            f"# What drafts gain, {date.today().isoformat()}\n",
+            *[f"- {name}: {value}" for name, value in machine().items()],
+            f"\nReproduce: `{command}`\n",
+            f"Tokens a second of {model} while streams decode, medians of {rounds} rounds in turns.\n",
+            table(head, rows),
+            f"\n{different}",
+        ]
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Start both services, measure, and say whether their answers differed; returns the exit code (2: refused)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--data", type=Path, required=True,
+                        help="with bitext/, the support questions that the embedded model was trained on")  # fmt: skip
     parser.add_argument("--model", type=Path, default=Path(EMBEDDED_MODEL))
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4, 8, 16])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
-    arguments = parser.parse_args()
-    questions = held_out_questions(arguments.data)
+    dated_page.add_option(parser, "speculation")
+    options = parser.parse_args(arguments)
+    try:
+        page = _compare(options)
+    except OSError as error:
+        print(f"loadtests.speculation: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except (ProcessFailed, RequestFailed) as error:
+        print(f"loadtests.speculation: {error}", file=sys.stderr)
+        return 2
+    print(page)
+    if options.write:
+        dated_page.write("speculation", page)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> str:
+    """The page of both services.
+
+    Raises:
+        OSError: the questions cannot be read.
+        ProcessFailed, RequestFailed: a service does not start, or does not answer.
+    """
+    questions = held_out_questions(options.data)
     cases = [
-        *(Case("held-out questions, greedy", count, questions(0.0)) for count in arguments.streams),
+        *(Case("held-out questions, greedy", count, questions(0.0)) for count in options.streams),
         Case("held-out questions, temperature 0.3", 1, questions(0.3)),
-        *(Case("unlike", count, unlike()) for count in arguments.streams),
+        *(Case("unlike", count, unlike()) for count in options.streams),
     ]
-    print(", ".join(f"{name}: {value}" for name, value in machine().items()))
     with ExitStack() as stack:
         bases = []
         for speculation in ("false", "true"):
             port = free_port()
-            settings = {"PORT": str(port), "MODEL": str(arguments.model), "SPECULATION": speculation}
-            settings |= {"DEVICE": "cpu", "LOG_LEVEL": "warning", "THREADS": str(arguments.threads)}
+            settings = {"PORT": str(port), "MODEL": str(options.model), "SPECULATION": speculation}
+            settings |= {"DEVICE": "cpu", "LOG_LEVEL": "warning", "THREADS": str(options.threads)}
             settings |= {"KV_CACHE_TOKENS": "32768"}
             environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
             server = stack.enter_context(running([sys.executable, "-m", "app"], environment))
-            print(
-                f"speculation {speculation}: ready in {server.wait_for(port, '/readyz', _START_SECONDS):.2f} s"
-            )
+            server.wait_for(port, "/readyz", _START_SECONDS)
             bases.append(f"http://127.0.0.1:{port}")
-        asyncio.run(measure(bases, arguments.model.name, cases, arguments.rounds))
+        rows = asyncio.run(measure(bases, options.model.name, cases, options.rounds))
         compared = [*islice(questions(0.0), 8), *islice(questions(0.8), 8)]
-        different = asyncio.run(differing(bases, arguments.model.name, compared))
-        print(f"{different} of {len(compared)} answers differ.")
+        different = asyncio.run(differing(bases, options.model.name, compared))
+    streams = " ".join(map(str, options.streams))
+    command = (
+        f"python -m loadtests.speculation --data DIRECTORY --streams {streams} --rounds {options.rounds}"
+    )
+    differ = f"{different} of {len(compared)} whole answers differ."
+    return report(rows, options.model.name, options.rounds, differ, command)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """What traces cost: the same decisions to services that differ in their traces alone, asked in turns.
 
-`python -m loadtests.trace_cost` needs about a minute, and ends by itself.
+`python -m loadtests.trace_cost [--requests 1000] [--write]` needs about a minute, and ends by itself. It has no gate:
+what a trace costs decides which share of the requests to trace.
 """
 
 import argparse
@@ -8,14 +9,16 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from app.bench.markdown import table
+from loadtests import dated_page
 from loadtests.machine import machine
 from loadtests.processes import Running, free_port, running
 
@@ -50,6 +53,12 @@ class Subject:
         """MiB of the API process."""
         return float(self._api.memory_info().rss / 2**20)
 
+    def row(self) -> list[str]:
+        """Its cells of the table."""
+        p50 = statistics.median(self.milliseconds)
+        p99 = statistics.quantiles(self.milliseconds, n=100)[98]
+        return [f"{self.cpu_per_request():.2f}", f"{p50:.2f}", f"{p99:.2f}", f"{self.resident():.0f}"]
+
     def _ask(self, count: int) -> list[float]:
         times = list[float]()
         for _ in range(count):
@@ -82,8 +91,8 @@ def collector() -> Iterator[str]:
         server.shutdown()
 
 
-def measure(requests: int) -> dict[str, Subject]:
-    """Ask every service for so many decisions, in rounds of fifty."""
+def measure(requests: int) -> list[list[str]]:
+    """Ask every service for so many decisions, in rounds of fifty; the rows of the table."""
     with ExitStack() as stack:
         endpoint = stack.enter_context(collector())
         subjects = dict[str, Subject]()
@@ -98,24 +107,33 @@ def measure(requests: int) -> dict[str, Subject]:
         for _ in range(max(1, requests // 50)):
             for subject in subjects.values():
                 subject.ask(50)
-        for name, subject in subjects.items():
-            cpu, p50 = subject.cpu_per_request(), statistics.median(subject.milliseconds)
-            p99 = statistics.quantiles(subject.milliseconds, n=100)[98]
-            print(f"| {name} | {cpu:.2f} | {p50:.2f} | {p99:.2f} | {subject.resident():.0f} |")
-        return subjects
+        return [[name, *subject.row()] for name, subject in subjects.items()]
+
+
+def report(rows: Sequence[Sequence[str]], command: str) -> str:
+    """The dated page."""
+    head = ["traced", "API process, ms of a core a request", "p50 ms", "p99 ms", "API process, MiB"]
+    return "\n".join(
+        [
+            f"# What traces cost, {date.today().isoformat()}\n",
+            *[f"- {name}: {value}" for name, value in machine().items()],
+            f"\nReproduce: `{command}`\n",
+            table(head, rows),
+        ]
+    )
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1000, help="to each service")
-    requests = parser.parse_args().requests
-    print(f"{datetime.now(UTC):%Y-%m-%d}, `python -m loadtests.trace_cost --requests {requests}`")
-    for name, value in machine().items():
-        print(f"- {name}: {value}")
-    print("\n| traced | API process, ms of a core a request | p50 ms | p99 ms | API process, MiB |")
-    print("| --- | --- | --- | --- | --- |")
-    measure(requests)
+    dated_page.add_option(parser, "traces")
+    options = parser.parse_args()
+    command = f"python -m loadtests.trace_cost --requests {options.requests}"
+    page = report(measure(options.requests), command)
+    print(page)
+    if options.write:
+        dated_page.write("traces", page)
 
 
 if __name__ == "__main__":

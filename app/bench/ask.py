@@ -56,16 +56,23 @@ class Server:
     usage: UsageWish = "needed"
 
     async def send(
-        self, ask: Ask, stage: float, samples: list[Sample], began: float, due: float | None = None
+        self,
+        ask: Ask,
+        stage: float,
+        samples: list[Sample],
+        began: float,
+        lag: float,
+        due: float | None = None,
     ) -> None:
         """Send one request and append its sample; a failure is in the sample.
 
         Args:
+            lag: of the client's own loop, seconds.
             began, due: instants on `time.perf_counter`; the run, and when the request should leave (default: now).
         """
         timeline = Timeline(time.perf_counter())
         due = timeline.sent if due is None else due
-        sample = Sample(ask.kind, ask.task, stage, due - began, lag=timeline.sent - due)
+        sample = Sample(ask.kind, ask.task, stage, due - began, lag=max(lag, timeline.sent - due))
         try:
             async with asyncio.timeout(self.limit):
                 await self._exchange(ask, timeline)

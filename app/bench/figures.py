@@ -70,6 +70,8 @@ class Figures:
     Attributes:
         seconds: the time that the rates below are over.
         good: requests that met every objective.
+        ttft: percentiles of all that got a first token, whatever became of them.
+        gap, per_token, chat_total, decision_total: percentiles of what was answered whole.
     """
 
     seconds: float
@@ -116,7 +118,7 @@ def figures(samples: Sequence[Sample], slos: Sequence[Slo], seconds: float) -> F
         tokens=sum(sample.tokens for sample in samples),
         good=sum(is_good(sample, slos) for sample in samples),
         attainments=tuple(_attainment(samples, slo) for slo in slos),
-        ttft=percentiles([sample.first for sample in generated if sample.first is not None]),
+        ttft=percentiles([sample.first for sample in samples if sample.first is not None]),
         gap=percentiles([gap for sample in generated for gap in sample.gaps]),
         per_token=percentiles([sample.per_token for sample in generated if sample.per_token is not None]),
         chat_total=percentiles([sample.total for sample in generated]),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from app.bench.ask import Ask, Server
+from app.bench.client_lag import watch_client_lag
 from app.bench.sample import Sample
 
 Arrivals = Iterable[tuple[float, float]]
@@ -57,9 +58,9 @@ async def closed_loop(
         nonlocal left
         while left > 0 and time.perf_counter() < began + seconds:
             left -= 1
-            await server.send(next_ask(), users, samples, began)
+            await server.send(next_ask(), users, samples, began, lag.now)
 
-    async with asyncio.TaskGroup() as tasks:
+    async with watch_client_lag() as lag, asyncio.TaskGroup() as tasks:
         for _ in range(users):
             tasks.create_task(user())
 
@@ -82,10 +83,10 @@ async def open_loop(
     began = time.perf_counter()
 
     async def one(stage: float, due: float) -> None:
-        await server.send(next_ask(), stage, samples, began, due)
+        await server.send(next_ask(), stage, samples, began, lag.now, due)
 
     overrun: str | None = None
-    async with asyncio.TaskGroup() as group:
+    async with watch_client_lag() as lag, asyncio.TaskGroup() as group:
         tasks: set[asyncio.Task[None]] = set()
         for offset, stage in arrivals:
             due = began + offset

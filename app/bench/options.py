@@ -106,7 +106,7 @@ class _Parser(argparse.ArgumentParser):
             help="objectives; default: the service's own",
         )
         add("--most-lag", type=positive(float, 60), default=MOST_LAG_SECONDS, metavar="S",
-            help=f"p99 of the client's lateness that voids an open loop; default: {MOST_LAG_SECONDS:g}")  # fmt: skip
+            help=f"p99 of the client's own lateness that voids the run; default: {MOST_LAG_SECONDS:g}")  # fmt: skip
         add("--seed", type=int, default=None, help="of arrivals and made-up questions")
         add("--json", action="store_true", help="print one JSON object instead of tables")
         add("--samples", type=Path, metavar="FILE", help="write a JSON line for each request")

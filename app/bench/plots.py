@@ -77,7 +77,9 @@ class _Panel:
     slo: Slo | None
 
     def values(self, samples: Sequence[Sample]) -> list[float]:
-        """The latencies of answered requests in seconds."""
+        """The latencies in seconds, of the same requests as in `figures`."""
+        if self.attribute == "first":
+            return [sample.first for sample in samples if sample.first is not None]
         chosen = [s for s in samples if s.outcome == "ok" and (s.task == "decision") == self.decisions]
         if self.attribute == "gaps":
             return [gap for sample in chosen for gap in sample.gaps]

@@ -23,7 +23,7 @@ class Sample(msgspec.Struct, omit_defaults=True):
         kind: what was asked, such as "short chat".
         stage: requests a second (open loop) or users (closed loop) when it was due.
         due: since the run began.
-        lag: by how much the client itself was late to send it.
+        lag: by how much the client itself was late: to send it, or to wake up when it was sent.
         first: to the first text; None where none came.
         total: to the end of the answer.
         gaps: between the arrivals of texts that follow each other.

@@ -10,15 +10,15 @@ MOST_LAG_SECONDS = 0.025
 
 
 def void_reason(samples: Sequence[Sample], most_lag: float = MOST_LAG_SECONDS) -> str | None:
-    """Why an open-loop run is void, in one line; None where it is not.
+    """Why a run is void, in one line; None where it is not.
 
-    Requests that leave late are no longer the arrivals that were asked for: the client, or the machine that it shares
-    with the server, was the bottleneck.
+    A client that wakes up late sends late and reads late: it, or the machine that it shares with the server, was the
+    bottleneck.
     """
     lag = percentile([sample.lag for sample in samples], 0.99)
     if lag <= most_lag or not samples:
         return None
     return (
-        f"void: the client sent requests late (p99 {lag * 1e3:.1f} ms, at most {most_lag * 1e3:g} ms); "
+        f"void: the client itself was late (p99 {lag * 1e3:.1f} ms, at most {most_lag * 1e3:g} ms); "
         "it, and not the server, is the bottleneck"
     )

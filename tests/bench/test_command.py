@@ -15,8 +15,9 @@ from app.bench.sample import read_samples
 from tests.sse_server import DONE, Exchange, content, serving, usage
 
 pytestmark = pytest.mark.anyio
-FIRST, GAP, TEXTS = 0.1, 0.06, 4
-SLACK = 0.05
+FIRST, GAP, TEXTS = 0.1, 0.1, 4
+SLACK = 0.15
+"""By how much the middle of many waits may be longer on a busy machine; a client that waits for the end exceeds it."""
 FAILED, REFUSED, VOID = 1, 2, 4
 Answer = Callable[[Exchange], Awaitable[None]]
 
@@ -46,9 +47,9 @@ def with_models(answer: Answer, *models: str) -> Answer:
 
 
 async def bench(answer: Answer, *options: str, models: tuple[str, ...] = ("m",)) -> int:
-    """The exit code of the command against a server that answers so."""
-    async with serving(with_models(answer, *models)) as base, asyncio.timeout(30):
-        return await asyncio.to_thread(command.run, ["--url", base, *options])
+    """The exit code of the command against a server that answers so; a busy machine voids nothing by itself."""
+    async with serving(with_models(answer, *models)) as base, asyncio.timeout(60):
+        return await asyncio.to_thread(command.run, ["--url", base, "--most-lag", "20", *options])
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:
@@ -59,9 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize(
-    "load", [["--concurrency", "3"], ["--rate", "20", "--arrivals", "constant", "--most-lag", "10"]]
-)
+@pytest.mark.parametrize("load", [["--concurrency", "3"], ["--rate", "20", "--arrivals", "constant"]])
 async def test_what_it_reports_is_what_the_server_does(
     load: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,11 +68,11 @@ async def test_what_it_reports_is_what_the_server_does(
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert (told["model"], told["requests"], told["failed"], told["void"]) == ("m", 12, 0, None)
     assert FIRST <= told["time_to_first_token_seconds"]["p50"] <= FIRST + SLACK
-    assert GAP - 0.005 <= told["inter_token_seconds"]["p50"] <= GAP + SLACK
+    assert GAP / 2 <= told["inter_text_seconds"]["p50"] <= GAP + SLACK
     assert told["generated_answer_seconds"]["p50"] >= FIRST + (TEXTS - 1) * GAP
     # Usage counts two tokens a text, so three gaps lie between eight tokens.
     per_token = told["time_per_output_token_seconds"]["p50"]
-    assert GAP * 3 / 7 - 0.005 <= per_token <= (GAP + SLACK) * 3 / 7
+    assert GAP / 2 * 3 / 7 <= per_token <= (GAP + SLACK) * 3 / 7
     assert (told["prompt_tokens"], told["generated_tokens"]) == (12 * 5, 12 * 8)
 
 
@@ -141,21 +140,22 @@ async def test_what_can_be_no_key_is_not_sent(
     assert "OPENAI_API_KEY" in line and key not in line
 
 
+@pytest.mark.parametrize("load", [["--rate", "100"], ["--concurrency", "2"]])
 async def test_a_late_client_voids_the_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    load: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def slow_question(_: object) -> str:
         time.sleep(0.06)  # a client that has not the processor for its own rate
         return "?"
 
     monkeypatch.setattr(command, "question", slow_question)
-    options = ("--rate", "100", "--requests", "8", "--json")
-    assert await bench(delayed, *options, "--plot", str(tmp_path)) == VOID
+    options = (*load, "--requests", "8", "--json")
+    assert await bench(delayed, *options, "--most-lag", "0.025", "--plot", str(tmp_path)) == VOID
     printed = capsys.readouterr()
-    assert "void: the client sent requests late" in printed.err
+    assert "void: the client itself was late" in printed.err
     assert json.loads(printed.out)["void"].startswith("void: ")
-    assert "void: the client sent requests late" in (tmp_path / "bench.html").read_text()
-    assert await bench(delayed, *options, "--most-lag", "20") == 0
+    assert "void: the client itself was late" in (tmp_path / "bench.html").read_text()
+    assert await bench(delayed, *options) == 0
 
 
 async def test_a_failing_server_is_counted_and_told(capsys: pytest.CaptureFixture[str]) -> None:

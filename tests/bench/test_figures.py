@@ -66,8 +66,15 @@ def test_a_failure_misses_the_first_token_and_a_client_that_left_is_not_counted(
 
 def test_latencies_are_of_answers_and_errors_are_counted_by_their_text() -> None:
     found = figures([chat(0.1), chat(0.3), failed(), failed(), decision(0.2)], SLOS, 1.0)
-    assert (found.ttft[0.99], found.decision_total[0.5]) == (0.3, 0.2)
+    assert (found.ttft[0.99], found.chat_total[0.99], found.decision_total[0.5]) == (0.3, 1.0, 0.2)
     assert (found.requests, found.failed, found.errors) == (5, 2, {"it broke": 2})
+
+
+def test_a_first_token_counts_whatever_became_of_the_rest() -> None:
+    broken = failed()
+    broken.first = 5.0
+    found = figures([chat(0.1), broken, left()], SLOS, 1.0)
+    assert (found.ttft[0.5], found.ttft[0.99], found.chat_total[0.99]) == (5.0, 9.0, 1.0)
 
 
 def test_a_run_lasts_from_its_first_request_to_its_last_answer() -> None:

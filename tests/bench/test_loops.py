@@ -18,9 +18,9 @@ from app.bench.sample import Sample
 from tests.sse_server import DONE, Exchange, content, serving, usage
 
 pytestmark = pytest.mark.anyio
-FIRST, GAP, TEXTS = 0.1, 0.06, 4
-SLACK = 0.05
-"""A wait may be longer than asked for, on a busy machine by this much in the middle of many; it is never shorter."""
+FIRST, GAP, TEXTS = 0.1, 0.1, 4
+SLACK = 0.15
+"""By how much the middle of many waits may be longer on a busy machine; a client that waits for the end exceeds it."""
 STALL = 0.6
 Answer = Callable[[Exchange], Awaitable[None]]
 
@@ -77,10 +77,10 @@ async def test_first_tokens_and_gaps_are_the_servers_own(shape: str) -> None:
     gaps = [gap for sample in samples for gap in sample.gaps]
     assert len(firsts) == 15 and len(gaps) == 15 * (TEXTS - 1)
     assert FIRST <= percentile(firsts, 0.5) <= FIRST + SLACK
-    assert GAP - 0.005 <= percentile(gaps, 0.5) <= GAP + SLACK
+    assert GAP / 2 <= percentile(gaps, 0.5) <= GAP + SLACK
     perceived = [sample.per_token for sample in samples if sample.per_token is not None]
-    assert GAP - 0.005 <= percentile(perceived, 0.5) <= GAP + SLACK
-    assert min(sample.total for sample in samples) >= FIRST + (TEXTS - 1) * GAP
+    assert GAP / 2 <= percentile(perceived, 0.5) <= GAP + SLACK
+    assert min(sample.total for sample in samples) >= FIRST + (TEXTS - 1) * GAP > FIRST + SLACK
 
 
 async def test_an_open_loop_shows_a_stall_from_when_requests_were_due() -> None:
@@ -99,8 +99,8 @@ async def test_a_closed_loop_hides_a_stall_but_in_one_sample_a_user() -> None:
         server = Server(base + "/v1")
         await closed_loop(server, ask, users=2, requests=10_000, seconds=1.5, samples=samples)
     waits = [sample.first for sample in samples if sample.first is not None]
-    assert sum(wait > STALL / 2 for wait in waits) == 2
-    assert percentile(waits, 0.95) < STALL / 2
+    assert sum(wait > STALL / 2 for wait in waits) >= 2
+    assert percentile(waits, 0.95) < STALL / 2  # and few more, of the hundreds that there are
 
 
 async def test_a_late_client_is_in_the_latency_and_in_its_lag() -> None:
@@ -110,9 +110,8 @@ async def test_a_late_client_is_in_the_latency_and_in_its_lag() -> None:
 
     async with stalling(100.0) as answer, serving(answer) as base, asyncio.timeout(20):
         (samples, _) = await asyncio.gather(opened(base, rate=50, seconds=0.6), blocking())
-    late = max(samples, key=lambda sample: sample.lag)
-    assert late.lag > 0.2
-    assert late.first is not None and late.first > late.lag
+    late = max(samples, key=lambda sample: sample.first or 0.0)
+    assert late.first is not None and late.first > 0.2 and late.lag > 0.2
 
 
 async def test_arrivals_never_wait_for_answers() -> None:

@@ -1,6 +1,7 @@
 """Count and median of each client are held against the service's own; one that differs is named."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from app.bench.http_stream import RequestFailed
 from loadtests import crosscheck
 from loadtests.crosscheck import Client, read_guidellm, read_metrics
 
+REPORT = Path(__file__).with_name("guidellm_report.json")
 _NAME = "repartee_time_to_first_token_seconds_bucket"
 EXPOSITION = "\n".join(
     [f'{_NAME}{{model="m",stream="true",le="{le}"}} {count}' for le, count in
@@ -36,9 +38,22 @@ def test_counts_are_exact_and_medians_within_one_bucket(requests: int, ttft: flo
     assert len(Client("c", requests, ttft, read_metrics(EXPOSITION)).faults) == faults
 
 
-def test_another_report_is_refused() -> None:
+def test_a_report_of_guidellm_is_read() -> None:
+    """Of a real run of 0.8.1, without what is not read here."""
+    assert read_guidellm(REPORT.read_bytes()) == (40, pytest.approx(0.0065026, rel=1e-4))
+
+
+@pytest.mark.parametrize("report", [b"", b"[]", b'{"benchmarks": []}', b'{"benchmarks": [{"metrics": {}}]}'])
+def test_another_report_is_refused(report: bytes) -> None:
     with pytest.raises(RequestFailed):
-        read_guidellm(b'{"benchmarks": []}')
+        read_guidellm(report)
+
+
+def test_a_report_without_an_answer_is_refused() -> None:
+    """Of no values guidellm knows no percentiles."""
+    text = REPORT.read_text()
+    with pytest.raises(RequestFailed):
+        read_guidellm(re.sub(r'"p50": [0-9.]+', '"p50": null', text).encode())
 
 
 def test_without_guidellm_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,5 +64,6 @@ def test_without_guidellm_one_line_says_so(capsys: pytest.CaptureFixture[str]) -
 def test_both_clients_and_the_service_agree(tmp_path: Path) -> None:
     program = os.environ.get("GUIDELLM") or shutil.which("guidellm")
     if not program:
+        # Not installed in CI either: its hundred packages are no dependency here, and its report is read above.
         pytest.skip("guidellm is neither on PATH nor named by GUIDELLM")
     assert crosscheck.main(["--guidellm", program, "--requests", "40", "--out", str(tmp_path)]) == 0

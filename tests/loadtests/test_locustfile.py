@@ -66,7 +66,9 @@ async def locust(base: str, file: Path, *options: str, code: int = 0, **environm
 
 async def scenario(base: str, path: Path, *options: str) -> list[Sample]:
     file = ROOT / "loadtests" / "locustfile.py"
-    await locust(base, file, *options, "--kinds", "short chat", "--samples", str(path))
+    # A busy machine voids nothing by itself, and failed requests are for the test to judge.
+    never = ("--most-lag", "60", "--exit-code-on-error", "0")
+    await locust(base, file, *never, *options, "--kinds", "short chat", "--samples", str(path))
     return read_samples(path)
 
 
@@ -103,7 +105,9 @@ async def test_an_open_loop_shows_a_stall_and_a_closed_one_does_not(tmp_path: Pa
         opened = await scenario(base, tmp_path / "open", "Arrivals", "--steps", "30", "--step-seconds", "3")
         closed = await scenario(base, tmp_path / "closed", "Customers", "--steps", "1", "--step-seconds", "4")
     assert sum((sample.first or 0) > STALL / 2 for sample in opened) >= 5
-    assert sum((sample.first or 0) > STALL / 2 for sample in closed) <= 1
+    assert (
+        sum((sample.first or 0) > STALL / 2 for sample in closed) <= 2
+    )  # one, and another on a busy machine
 
 
 @pytest.mark.anyio
@@ -118,12 +122,45 @@ async def test_fast_http_user_would_report_the_end_as_the_first_token(tmp_path: 
 
 
 @pytest.mark.anyio
-async def test_a_late_client_voids_an_open_loop_and_no_closed_one() -> None:
+@pytest.mark.parametrize("users", ["Arrivals", "Customers"])
+async def test_a_late_client_voids_the_run(users: str) -> None:
     file = ROOT / "loadtests" / "locustfile.py"
     options = ("--kinds", "short chat", "--step-seconds", "1", "--steps", "20", "--most-lag", "1e-9")
     async with serving(answer) as base, asyncio.timeout(100):
-        assert "void" in await locust(base, file, "Arrivals", *options, code=4)
-        await locust(base, file, "Customers", *options)
+        assert "void" in await locust(base, file, users, *options, code=4)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("load", [("Customers", "--steps", "3"), ("Arrivals", "--steps", "8")])
+@pytest.mark.parametrize("begins", [True, False])
+async def test_what_hangs_when_the_run_ends_has_failed(
+    tmp_path: Path, load: tuple[str, ...], begins: bool
+) -> None:
+    """A server that stops answering in mid-run, before its head or after a text, and keeps its connections alive."""
+    asked = 0
+
+    async def hanging(exchange: Exchange) -> None:
+        nonlocal asked
+        if exchange.path == "/v1/models":
+            return await _models(exchange)
+        asked += 1
+        if asked <= 3:
+            return await answer(exchange)
+        if not begins:
+            return await exchange.left()
+        await exchange.begin()
+        await exchange.send(content("word "))
+        while True:
+            await exchange.send(b": keep-alive\n\n")
+            await asyncio.sleep(0.1)
+
+    options = ("--step-seconds", "2", "--timeout", "4")
+    async with serving(hanging) as base, asyncio.timeout(100):
+        samples = await scenario(base, tmp_path / "samples", *load, *options)
+    failed = [sample for sample in samples if sample.outcome == "error"]
+    assert len(samples) == asked and len(failed) == asked - 3 > 0
+    assert {sample.error for sample in failed} == {"No whole answer within 4 s."}
+    assert all((sample.first is not None) is begins for sample in failed)
 
 
 @pytest.mark.anyio

@@ -12,6 +12,7 @@ from loadtests.metrics_cost import (
     Figures,
     bound_of_share,
     buckets_of,
+    exit_code,
     gap,
     percentile,
     report,
@@ -70,10 +71,24 @@ def figures(*, lag: float, gap: float, speed: float) -> Figures:
 
 
 def test_what_was_promised_is_kept_or_not() -> None:
-    kept = verdicts(figures(lag=0.005, gap=0.0009, speed=99.0))
-    assert [gate.verdict for gate in kept] == ["pass"] * 3
-    missed = verdicts(figures(lag=0.01, gap=0.002, speed=97.0))
-    assert [gate.verdict for gate in missed] == ["FAIL"] * 3
+    kept = figures(lag=0.005, gap=0.0009, speed=99.0)
+    assert [gate.verdict for gate in verdicts(kept)] == ["pass"] * 3 and exit_code(kept) == 0
+    missed = figures(lag=0.01, gap=0.002, speed=97.0)
+    assert [gate.verdict for gate in verdicts(missed)] == ["FAIL"] * 3 and exit_code(missed) == 1
+
+
+def test_a_promise_that_was_not_measured_is_not_kept() -> None:
+    unmeasured = figures(lag=0.005, gap=0.0, speed=99.0)
+    unmeasured.scraped_lag = Counter()
+    assert exit_code(unmeasured) == 1
+
+
+def test_throughput_is_compared_in_pairs() -> None:
+    """A machine that is slower for one pair slows both of it, and the others say what the difference is."""
+    drifting = figures(lag=0.005, gap=0.0, speed=99.0)
+    drifting.speed_watched, drifting.speed_bare = [99.0, 49.5, 198.0], [100.0, 50.0, 200.0]
+    assert drifting.speed_ratios == pytest.approx([0.99] * 3)
+    assert "| 0.990 | 0.990 | 0.990 |" in report(drifting, "command")
 
 
 def test_the_page_has_its_date_its_machine_and_its_command() -> None:
