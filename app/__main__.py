@@ -1,6 +1,7 @@
 """`python -m app COMMAND`: what each command does lies in a module of its own, loaded only where it is asked for."""
 
 import os
+import signal
 import sys
 
 from app import exit_codes
@@ -23,7 +24,7 @@ examples:
   python -m app bench --rate 4 --seconds 30
 
 exit codes: 0 well; 1 doctor found something wrong, or requests of bench failed; 2 a wrong command, setting or file;
-3 the engine cannot start; 4 bench was too slow itself
+3 the engine cannot start; 4 bench was too slow itself; 130 (Ctrl-C) or 143 (SIGTERM): a signal ended it at once
 
 Settings are REPARTEE_* environment variables; README.md, section Settings, has them all."""
 
@@ -78,4 +79,6 @@ if __name__ == "__main__":
     except BrokenPipeError:  # who reads the output has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = exit_codes.FAILED
+    except KeyboardInterrupt:
+        code = exit_codes.of_signal(signal.SIGINT)
     sys.exit(code)

@@ -193,13 +193,16 @@ def _engine(config: EngineConfig) -> Iterator[Finding]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        process_group=0,  # Ctrl-C is for us alone, or it would show where it was
     )
-    assert process.stdin is not None and process.stdout is not None
-    with process:
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)  # where the check is broken off
+        assert process.stdin is not None and process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # one that ends before it reads is told by its exit code
             process.stdin.write(msgspec.json.encode(config))
             process.stdin.close()
         for line in process.stdout:
             yield msgspec.json.decode(line, type=Finding)
+        process.wait()
     if process.returncode:
         yield Finding("engine", "failed", f"its check ended with code {process.returncode}; see above")

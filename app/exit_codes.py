@@ -10,3 +10,8 @@ ENGINE = 3
 """The engine cannot start; the log says why."""
 VOID = 4
 """`bench` was too slow itself: its figures say nothing about the server."""
+
+
+def of_signal(sig: int) -> int:
+    """Ended by a signal before its work was done, as shells number it: 130 for Ctrl-C, 143 for SIGTERM."""
+    return 128 + sig

@@ -71,7 +71,7 @@ def reason(settings: Settings, error: Exception) -> str:
 
 
 async def serve(settings: Settings) -> int:
-    """Serve until a signal; returns the exit code.
+    """Serve until a signal; returns the exit code: the second signal's, if one cut requests off.
 
     Raises:
         one of `UNUSABLE`, before anything was served.
@@ -101,8 +101,11 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
     )
     app = create_app(settings, engine, metrics, spans=spans)
     server = Server(uvicorn_config(app, settings), engine, settings)
+    await asyncio.sleep(0)  # a Ctrl-C until here is heard here; within uvicorn it would leave a stack trace
     report.starts()
     await server.serve(sockets=listeners)
+    if server.cut_by is not None:
+        return exit_codes.of_signal(server.cut_by)
     return exit_codes.ENGINE if failed else exit_codes.OK
 
 

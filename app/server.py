@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import logging
 import math
+import os
 import signal
 import socket
 import time
@@ -15,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.api.sse import ABORT
 from app.engine.client import AsyncEngine
 from app.settings import PREFIX, Settings
+
+logger = logging.getLogger(__name__)
 
 new_event_loop = uvloop.new_event_loop
 """The loop that the service runs on. uvicorn is asked to serve on a loop that runs already, so it does not choose."""
@@ -81,6 +85,8 @@ class Server(uvicorn.Server):
         self._delay_seconds = settings.drain_delay_seconds
         self._drain_seconds = settings.drain_seconds
         self._signal: int | None = None
+        self.cut_by: int | None = None
+        """The second signal: it ended open requests."""
         self._drain: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -88,8 +94,11 @@ class Server(uvicorn.Server):
 
         uvicorn would raise the signal again after a clean end; a drained replica exits with 0 instead.
         """
-        self.force_exit = self.should_exit = self._signal is not None
-        self._signal = sig
+        if self._signal is None:
+            self._signal = sig
+        elif self.cut_by is None:
+            self.cut_by = sig
+            asyncio.get_running_loop().call_soon_threadsafe(self._cut)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: begin the drain after a signal, and end when it is over."""
@@ -99,6 +108,19 @@ class Server(uvicorn.Server):
             self._drain.result()
             return True
         return await super().on_tick(counter)
+
+    def _cut(self) -> None:
+        """End every connection, as if its client had left, and the engine, which may hang.
+
+        uvicorn's own way would cancel the requests, and tell of each with a stack trace.
+        """
+        logger.warning("a second signal; open requests that are cut off: %d", len(self.server_state.tasks))
+        self.should_exit = True
+        self._engine.drain()
+        if (engine := self._engine.process_id) is not None:
+            os.kill(engine, signal.SIGKILL)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     async def _drain_all(self, sig: int) -> None:
         self._engine.leave()

@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app import doctor
@@ -214,6 +216,33 @@ def test_an_engine_check_that_breaks_off_is_a_failure(
     processor, engine = doctor._engine(EngineConfig(model=""))
     assert processor.what == "processor"
     assert engine.state == "failed" and "code 9" in engine.detail
+
+
+def test_ctrl_c_ends_the_check_and_its_process_without_a_stack_trace() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "app", "doctor"],
+        cwd=ROOT,
+        env=environment | {"REPARTEE_PORT": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        while "processor" not in run.stdout.readline():  # the first finding of the engine's process
+            assert run.poll() is None
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(30) == 130
+        left = [process.pid for process in psutil.process_iter() if _session(process.pid) == run.pid]
+        assert (left, run.stderr.read()) == ([], "")
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
 
 
 def test_the_real_command_finds_the_embedded_model_well_and_loads_no_torch(tmp_path: Path) -> None:

@@ -198,11 +198,17 @@ async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: fl
     assert server.config.timeout_graceful_shutdown == 7  # what the drain left
 
 
-def test_the_second_signal_ends_at_once() -> None:
+@pytest.mark.anyio
+async def test_the_second_signal_ends_at_once(caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings(model="m")
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
     server = Server(uvicorn_config(object(), settings), engine, settings)
-    server.handle_exit(15, None)
-    assert (server.should_exit, server.force_exit) == (False, False)
-    server.handle_exit(15, None)
-    assert (server.should_exit, server.force_exit) == (True, True)
+    server.handle_exit(signal.SIGTERM, None)
+    await asyncio.sleep(0)
+    assert (server.should_exit, server.cut_by) == (False, None)
+    for _ in range(2):
+        server.handle_exit(signal.SIGINT, None)
+        await asyncio.sleep(0)
+    assert (server.should_exit, server.cut_by) == (True, signal.SIGINT)
+    assert engine.state == "draining"
+    assert caplog.messages == ["a second signal; open requests that are cut off: 0"]

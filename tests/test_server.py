@@ -1,20 +1,23 @@
 """The server with real sockets: a client that does not read loses its connection, whatever was written to it."""
 
 import asyncio
+import signal
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.sse import EventStream, StreamLimits, event
+from app.engine.client import AsyncEngine
 from app.observation import Observation
-from app.server import CannotListen, open_listeners, uvicorn_config
+from app.server import CannotListen, Server, open_listeners, uvicorn_config
 from app.settings import Settings
+from tests.engine.recording_observer import RecordingObserver
 
 pytestmark = pytest.mark.anyio
-STALL_SECONDS = 0.3
 
 
 @pytest.fixture
@@ -25,37 +28,66 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 async def _endless() -> AsyncGenerator[bytes, None]:
     while True:
+        await asyncio.sleep(0)  # as any real source waits, so that others run when writes wait no more
         yield event(b"x" * 60_000)
 
 
-async def _app(scope: Scope, receive: Receive, send: Send) -> None:
-    if scope["type"] == "lifespan":
-        for step in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{step}.complete"})
-        return
-    stream = EventStream(_endless(), lambda: None, StreamLimits(15.0, STALL_SECONDS), Observation("r"))
-    await stream(scope, receive, send)
+def _app(stall_seconds: float) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            for step in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{step}.complete"})
+            return
+        stream = EventStream(_endless(), lambda: None, StreamLimits(15.0, stall_seconds), Observation("r"))
+        await stream(scope, receive, send)
+
+    return app
+
+
+async def _until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _unread_stream(server: uvicorn.Server) -> AsyncIterator["asyncio.Task[None]"]:
+    """Serve one client that asks and does not read."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        serving = asyncio.create_task(server.serve([listener]))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        async with asyncio.timeout(30):
+            await _until(lambda: server.started)
+            await asyncio.to_thread(client.connect, listener.getsockname())
+            client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await _until(lambda: server.server_state.connections)
+            yield serving
 
 
 async def test_a_client_that_does_not_read_keeps_no_socket() -> None:
-    server = uvicorn.Server(uvicorn_config(_app, Settings(port=0)))
-    listener = socket.create_server(("127.0.0.1", 0))
-    serving = asyncio.create_task(server.serve([listener]))
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    async with asyncio.timeout(30):
-        while not server.started:
-            await asyncio.sleep(0.01)
-        await asyncio.to_thread(client.connect, listener.getsockname())
-        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        while not server.server_state.connections:
-            await asyncio.sleep(0.01)
-        while server.server_state.connections:
-            await asyncio.sleep(0.01)
-    client.close()
-    server.should_exit = True
-    await asyncio.wait_for(serving, 30)
+    server = uvicorn.Server(uvicorn_config(_app(0.3), Settings(port=0)))
+    async with _unread_stream(server) as serving:
+        await _until(lambda: not server.server_state.connections)
+        server.should_exit = True
+        await serving
+
+
+async def test_a_second_signal_cuts_off_who_does_not_read_after_the_drain(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    settings = Settings(model="m", drain_delay_seconds=0, drain_seconds=3600)
+    engine = AsyncEngine(settings.engine_config(), RecordingObserver())
+    server = Server(uvicorn_config(_app(3600), settings), engine, settings)
+    async with _unread_stream(server) as serving:
+        signal.raise_signal(signal.SIGTERM)
+        await _until(lambda: any("Waiting for connections to close" in line for line in caplog.messages))
+        signal.raise_signal(signal.SIGTERM)
+        await serving
+    assert server.cut_by == signal.SIGTERM
+    assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == [
+        "a second signal; open requests that are cut off: 1"
+    ]
 
 
 def test_a_port_in_use_is_told_in_one_sentence() -> None:

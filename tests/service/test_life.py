@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import httpx
 import pytest
@@ -120,13 +121,29 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_event() -> None:
     assert json.loads(reader.lines[-1].removeprefix("data: "))["error"]["code"] == "shutting_down"
 
 
-def test_the_second_signal_does_not_wait_for_streams(own_service: Service) -> None:
-    reader = Reader(own_service)
-    own_service.begin_end()
-    own_service.process.send_signal(signal.SIGTERM)
-    own_service.process.wait(20)
+@pytest.mark.parametrize(
+    ("second", "delay", "code"),
+    [(signal.SIGTERM, "0", 143), (signal.SIGTERM, "60", 143), (signal.SIGINT, "0", 130)],
+)
+def test_the_second_signal_cuts_streams_off_with_one_log_line(
+    tmp_path: Path, second: signal.Signals, delay: str, code: int
+) -> None:
+    with (
+        (tmp_path / "log").open("wb") as log,
+        running_service(stderr=log.fileno(), log_format="json", drain_delay_seconds=delay) as service,
+    ):
+        reader, engine = Reader(service), service.engine_process
+        service.begin_end()
+        service.process.send_signal(second)
+        assert service.process.wait(20) == code
     reader.join(30)
     assert reader.cut
+    assert not Path(f"/proc/{engine}").exists()  # though it was held
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["message"] for line in lines if line["level"] in ("warning", "error")] == [
+        "a second signal; open requests that are cut off: 1"
+    ]
+    assert not any("Traceback" in line["message"] or "exception" in line for line in lines)
 
 
 def test_a_log_that_nobody_reads_does_not_keep_the_process() -> None:
@@ -172,6 +189,34 @@ def test_a_log_that_nobody_reads_does_not_keep_the_process() -> None:
 )
 def test_a_wrong_setting_ends_the_start_with_one_line(settings: dict[str, str], words: str) -> None:
     assert words in _refusal(settings)
+
+
+def test_ctrl_c_while_the_model_is_read_leaves_no_stack_trace(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "models" / MODEL, tmp_path, dirs_exist_ok=True)
+    pipe = tmp_path / "decisions.json"
+    content = pipe.read_bytes()
+    pipe.unlink()
+    os.mkfifo(pipe)
+    settings = {"REPARTEE_MODEL": str(tmp_path), "REPARTEE_PORT": "0"}
+    command = [sys.executable, "-m", "app"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.PIPE) as process:
+        with _when_read(pipe, process) as writer:
+            process.send_signal(signal.SIGINT)
+            writer.write(content)
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 130
+
+
+def _when_read(pipe: Path, process: subprocess.Popen[bytes]) -> BinaryIO:
+    """The pipe for writing, as soon as the process reads it."""
+    while True:
+        assert process.poll() is None
+        with contextlib.suppress(OSError):
+            end = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            os.set_blocking(end, True)
+            return os.fdopen(end, "wb")
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "\x00"])
