@@ -32,7 +32,13 @@ def main(arguments: list[str]) -> int:
     """Run a command; returns the exit code."""
     command, options = (arguments[0], arguments[1:]) if arguments else ("serve", [])
     match command:
-        case "serve" if not options:
+        case "--help" | "-h" | "help":
+            return _help()
+        case "serve" if options in (["--help"], ["-h"]):
+            return _help()
+        case "serve" if options:
+            return _refuse(f"serve takes no options, and got {options[0]!r}")
+        case "serve":
             from app.serve import main as serve
 
             return serve()
@@ -52,10 +58,16 @@ def main(arguments: list[str]) -> int:
             from app.bench.command import run as bench
 
             return bench(options)
-        case "--help" | "-h" | "help":
-            print(USAGE)
-            return exit_codes.OK
-    print(USAGE, file=sys.stderr)
+    return _refuse(f"unknown command {command!r}")
+
+
+def _help() -> int:
+    print(USAGE)
+    return exit_codes.OK
+
+
+def _refuse(complaint: str) -> int:
+    print(complaint, USAGE, sep="\n\n", file=sys.stderr)
     return exit_codes.CONFIGURATION
 
 

@@ -25,6 +25,7 @@ from app.keys import InvalidKeysFile, KeyRing
 from app.main import answers_of
 from app.metrics import InvalidMetricSettings, Metrics
 from app.model_source import ModelNotAvailable, ModelNotFetched, model_directory
+from app.serve import InvalidTraces, reason, tracing_of
 from app.server import CannotListen, open_listeners
 from app.services.decision_prompts import load_prompts
 from app.services.known_answers import InvalidAnswersFile
@@ -72,7 +73,7 @@ def findings() -> Iterator[Finding]:
     yield _keys(settings)
     yield _objectives(settings)
     if settings.traces_endpoint:
-        yield _collector(settings.traces_endpoint)
+        yield _traces(settings)
     found, directory = _model(settings)
     yield from found
     config = settings.engine_config()
@@ -137,13 +138,23 @@ def _objectives(settings: Settings) -> Finding:
     return Finding("objectives", "ok", str(settings.slo_file or "those of the service"))
 
 
+def _traces(settings: Settings) -> Finding:
+    try:
+        with contextlib.ExitStack() as stack:
+            tracing_of(settings, stack)
+    except InvalidTraces as error:
+        return Finding("traces", "failed", reason(settings, error))
+    return _collector(settings.traces_endpoint)
+
+
 def _collector(endpoint: str) -> Finding:
     url = urlsplit(endpoint)
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
         socket.create_connection((url.hostname or "", port), COLLECTOR_SECONDS).close()
-    except OSError as error:
-        detail = f"{endpoint} cannot be reached ({error.strerror or error}): spans would be dropped"
+    except (OSError, UnicodeError) as error:  # the latter of a name such as `a..b`
+        cause = getattr(error, "strerror", None) or error
+        detail = f"{endpoint} cannot be reached ({cause}): spans would be dropped"
         return Finding(
             "traces", "warning", f"{detail}. Start the collector, or correct REPARTEE_TRACES_ENDPOINT."
         )

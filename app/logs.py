@@ -6,7 +6,9 @@ import logging
 import queue
 import re
 import sys
+import time
 import traceback
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
@@ -17,6 +19,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 Form = Literal["auto", "text", "json"]
 
 QUEUE_RECORDS = 10_000
+STOP_SECONDS = 1.0
+"""How long the end of the process waits for lines that are not written yet."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -85,6 +89,29 @@ class ContextQueueHandler(QueueHandler):
             self.dropped += 1
 
 
+class LogWriter(QueueListener):
+    """The thread that writes; its end waits for a sink that nobody reads only so long.
+
+    Attributes:
+        stuck: `stop` did not wait any longer: the thread still holds the sink, and locks that the interpreter's own
+            end would wait for.
+    """
+
+    def __init__(self, records: "queue.Queue[Any]", writer: logging.Handler) -> None:
+        super().__init__(records, writer)
+        self._records = records
+        self.stuck = False
+
+    def stop(self) -> None:
+        """Write what is queued, and end the thread."""
+        assert self._thread is not None
+        limit = time.monotonic() + STOP_SECONDS
+        with suppress(queue.Full):
+            self._records.put(None, timeout=STOP_SECONDS)  # what ends the thread of a QueueListener
+        self._thread.join(max(0.0, limit - time.monotonic()))
+        self.stuck = self._thread.is_alive()
+
+
 def dropped_lines() -> int:
     """Log lines that were dropped since logging was configured."""
     handlers = logging.getLogger().handlers
@@ -103,11 +130,11 @@ def is_text(form: Form, sink: TextIO | None = None) -> bool:
     return form == "text" or (form == "auto" and (sink or sys.stderr).isatty())
 
 
-def configure_logging(level: str, form: Form = "auto", stream: TextIO | None = None) -> QueueListener:
+def configure_logging(level: str, form: Form = "auto", stream: TextIO | None = None) -> LogWriter:
     """Send all logging through one thread to a stream (standard error by default).
 
     Returns:
-        The running listener; its `stop()` writes what is queued and ends the thread.
+        The running thread; its `stop()` writes what is queued and ends it.
     """
     sink = stream or sys.stderr
     writer = _QuietStreamHandler(sink)
@@ -116,6 +143,6 @@ def configure_logging(level: str, form: Form = "auto", stream: TextIO | None = N
     logging.basicConfig(level=level.upper(), handlers=[ContextQueueHandler(records)], force=True)
     access = logging.getLogger("uvicorn.access")
     access.disabled = True
-    listener = QueueListener(records, writer)
+    listener = LogWriter(records, writer)
     listener.start()
     return listener

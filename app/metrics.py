@@ -177,7 +177,10 @@ class Metrics:
 
         Takes milliseconds, and belongs into a thread of its own.
         """
-        encode, content_type = choose_encoder(accept or "")
+        try:
+            encode, content_type = choose_encoder(accept or "")
+        except (TypeError, ValueError):  # a version that is none: as if nothing had been asked for
+            encode, content_type = choose_encoder("")
         return encode(_Courteous(self.registry)), content_type
 
 

@@ -25,10 +25,17 @@ def model_directory(model: str, *, fetch: bool = True) -> Path:
     Raises:
         ModelNotAvailable: with what to do about it; without `fetch`, ModelNotFetched where a download may help.
     """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return _with_tokenizer(path.resolve())
-    if path.exists() or not _HUB_ID.match(model):
+    try:
+        path = Path(model).expanduser()
+        if path.is_dir():
+            return _with_tokenizer(path.resolve())
+        stranger = path.exists() or not _HUB_ID.match(model)
+    except RuntimeError as error:
+        raise ModelNotAvailable(f"REPARTEE_MODEL names {model}, the home of a user who has none.") from error
+    except OSError as error:  # out of this user's reach, or too long
+        detail = f"which cannot be looked at: {error.strerror}"
+        raise ModelNotAvailable(f"REPARTEE_MODEL names {model}, {detail}.") from error
+    if stranger:
         raise ModelNotAvailable(f"REPARTEE_MODEL names {model}, which is neither a directory nor a hub id.")
     from huggingface_hub import snapshot_download  # slow to import, and seldom needed
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -1,6 +1,7 @@
 """`python -m app serve`: settings, model directory, one uvicorn worker."""
 
 import asyncio
+import os
 import sys
 from contextlib import ExitStack
 from socket import socket
@@ -44,14 +45,17 @@ def main() -> int:
         settings = load_configuration()
     except WRONG_CONFIGURATION as error:
         return _refuse(complaint(error))
-    listener = configure_logging(settings.log_level, settings.log_format)
+    writer = configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(serve(settings))
+            code = runner.run(serve(settings))
     except UNUSABLE as error:
-        return _refuse(reason(settings, error))
+        code = _refuse(reason(settings, error))
     finally:
-        listener.stop()
+        writer.stop()
+    if writer.stuck:  # nobody reads the log; the interpreter's own end would wait for its thread
+        os._exit(code)
+    return code
 
 
 def reason(settings: Settings, error: Exception) -> str:

@@ -51,6 +51,8 @@ def open_listeners(settings: Settings) -> list[socket.socket]:
                     raise
         if refusal and not listeners:
             raise refusal
+    except UnicodeError as error:  # an empty label, as in `a..b`, or one that is too long
+        raise CannotListen(f"{PREFIX}HOST ({settings.host}) is no name of a host: {error}.") from error
     except OSError as error:
         for listener in listeners:
             listener.close()

@@ -71,5 +71,7 @@ def load_slos(path: Path = DEFAULT_FILE) -> tuple[Slo, ...]:
         raise InvalidSlos(f"{path} is no TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InvalidSlos(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        parts = (str(path), ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+        raise InvalidSlos(
+            ": ".join(part for part in parts if part)
+        ) from error  # the whole table has no place

@@ -131,6 +131,21 @@ def test_a_collector_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finding.state == "warning" and "REPARTEE_TRACES_ENDPOINT" in finding.detail
 
 
+def test_a_collector_whose_name_is_none_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPARTEE_TRACES_ENDPOINT", "http://a..b:4318")
+    finding = found()["traces"]
+    assert finding.state == "warning" and "REPARTEE_TRACES_ENDPOINT" in finding.detail
+
+
+def test_traces_that_cannot_be_made_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent_collector() as endpoint:
+        monkeypatch.setenv("REPARTEE_TRACES_ENDPOINT", endpoint)
+        monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "many")
+        finding = found()["traces"]
+    assert finding.state == "failed"
+    assert finding.detail.startswith("REPARTEE_TRACES_ENDPOINT is set, but traces cannot be made: ")
+
+
 @pytest.mark.parametrize(
     ("file", "content"),
     [

@@ -1,12 +1,14 @@
 import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from logging.handlers import QueueListener
 from queue import Queue
 
 import pytest
 
+from app import logs
 from app.logs import ContextQueueHandler, configure_logging, request_id
 
 
@@ -83,6 +85,45 @@ def test_a_broken_sink_does_no_harm(capsys: pytest.CaptureFixture[str]) -> None:
     logging.getLogger("x").info("lost")
     listener.stop()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("records", [0, 2 * logs.QUEUE_RECORDS])
+def test_a_sink_that_nobody_reads_does_not_keep_the_process(
+    monkeypatch: pytest.MonkeyPatch, records: int
+) -> None:
+    monkeypatch.setattr(logs, "STOP_SECONDS", 0.1)
+    released = threading.Event()
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            released.wait()
+            return super().write(text)
+
+    listener = configure_logging("info", "json", Pipe())
+    for _ in range(records + 1):
+        logging.getLogger("x").info("hello")
+    listener.stop()
+    assert listener.stuck
+    released.set()
+    listener.stop()
+    assert not listener.stuck
+
+
+def test_a_full_queue_is_written_to_a_sink_that_works() -> None:
+    stream = io.StringIO()
+    held = threading.Lock()
+
+    class Slow(io.StringIO):
+        def write(self, text: str) -> int:
+            with held:
+                return stream.write(text)
+
+    listener = configure_logging("info", "json", Slow())
+    with held:
+        for _ in range(2 * logs.QUEUE_RECORDS):
+            logging.getLogger("x").info("hello")
+    lines = written(listener, stream)
+    assert not listener.stuck and len(lines) >= logs.QUEUE_RECORDS
 
 
 def test_uvicorn_writes_no_access_lines_of_its_own() -> None:

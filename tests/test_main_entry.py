@@ -41,16 +41,28 @@ def test_a_command_gets_its_options_and_gives_the_exit_code(
     assert given == [["--option", "value"]]
 
 
-@pytest.mark.parametrize("arguments", [["sevre"], ["serve", "--port"], [""]])
-def test_an_unknown_command_shows_the_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["sevre"], "unknown command 'sevre'"),
+        (["--port", "1"], "unknown command '--port'"),
+        ([""], "unknown command ''"),
+        (["serve", "--port", "1"], "serve takes no options, and got '--port'"),
+    ],
+)
+def test_a_wrong_word_is_named_before_the_usage(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
     assert entry.main(arguments) == WRONG
     printed = capsys.readouterr()
-    assert "usage" in printed.err and printed.out == ""
+    assert printed.err.startswith(complaint) and "\n\nusage: " in printed.err and printed.out == ""
 
 
-@pytest.mark.parametrize("option", ["--help", "-h", "help"])
-def test_help_shows_commands_examples_and_exit_codes(capsys: pytest.CaptureFixture[str], option: str) -> None:
-    assert entry.main([option]) == 0
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"], ["serve", "--help"], ["serve", "-h"]])
+def test_help_shows_commands_examples_and_exit_codes(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert entry.main(arguments) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     wanted = (

@@ -231,6 +231,20 @@ def test_the_accept_header_chooses_the_format(metrics: Metrics) -> None:
     assert metrics.render(None)[1].startswith("text/plain")
 
 
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain;version=x",
+        "application/openmetrics-text; version=abc",
+        "application/openmetrics-text; version=1.0.0rc1, text/plain",
+    ],
+)
+def test_a_malformed_accept_header_gets_the_plain_format(metrics: Metrics, accept: str) -> None:
+    body, content_type = metrics.render(accept)
+    assert content_type == metrics.render(None)[1]
+    assert body.startswith(b"# HELP ")
+
+
 def test_other_threads_may_run_between_two_families(
     metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """model_directory: a directory as it is, a hub id through the hub's client, anything else refused with a reason."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,37 @@ def test_what_is_neither_directory_nor_hub_id_is_refused(model: str, monkeypatch
     monkeypatch.chdir("/")
     with pytest.raises(ModelNotAvailable, match="REPARTEE_MODEL"):
         model_directory(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("~nosuchuser/m", "the home of a user who has none"),
+        ("m" * 300, "File name too long"),
+        ("/" + "m" * 300, "File name too long"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused_with_the_reason(model: str, why: str) -> None:
+    with pytest.raises(ModelNotAvailable, match=rf"^REPARTEE_MODEL names {model}, .*{why}\.$"):
+        model_directory(model)
+
+
+@pytest.mark.parametrize("locked", ["", "model"])
+def test_a_directory_that_this_user_may_not_enter_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    make_model(tmp_path / "model")
+    outside = tmp_path / locked
+    stat = os.stat
+
+    def as_another_user(path: Any, **options: Any) -> os.stat_result:
+        if outside in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr("os.stat", as_another_user)
+    with pytest.raises(ModelNotAvailable, match=r"^REPARTEE_MODEL names .*: Permission denied\.$"):
+        model_directory(str(tmp_path / "model"))
 
 
 def test_a_file_is_refused(tmp_path: Path) -> None:

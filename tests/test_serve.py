@@ -35,11 +35,13 @@ def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings
         served.append(settings)
         return 0
 
-    class Listener:
+    class Writer:
+        stuck = False
+
         def stop(self) -> None: ...
 
     monkeypatch.setattr(entry, "serve", serve)
-    monkeypatch.setattr(entry, "configure_logging", lambda *_: Listener())
+    monkeypatch.setattr(entry, "configure_logging", lambda *_: Writer())
     return served
 
 

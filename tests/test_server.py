@@ -71,6 +71,12 @@ def test_an_address_of_another_machine_is_told_in_one_sentence(host: str) -> Non
         open_listeners(Settings(host=host, port=0))
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".com"])
+def test_what_is_no_name_of_a_host_is_told_in_one_sentence(host: str) -> None:
+    with pytest.raises(CannotListen, match=rf"^REPARTEE_HOST \({host}\) is no name of a host: .*\.$"):
+        open_listeners(Settings(host=host, port=0))
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_all_addresses_of_a_host_share_one_free_port(host: str) -> None:
     listeners = open_listeners(Settings(host=host, port=0))

@@ -45,6 +45,13 @@ def test_a_broken_table_is_one_clear_line(table: Path, text: str, says: str) -> 
     assert says in str(caught.value) and str(table) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_what_is_wrong_with_the_whole_table_names_no_place(table: Path) -> None:
+    table.write_text(CHAT + CHAT)
+    with pytest.raises(InvalidSlos) as caught:
+        load_slos(table)
+    assert str(caught.value) == f"{table}: ttft of chat is there twice"
+
+
 def test_a_table_that_is_not_there(table: Path) -> None:
     with pytest.raises(InvalidSlos, match="cannot be read"):
         load_slos(table)

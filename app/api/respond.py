@@ -60,10 +60,13 @@ async def respond_stream(
     settings: Settings,
     *,
     include_usage: bool,
+    continuous_usage: bool,
 ) -> Response:
     """Server-sent events; a failure before the first of them is an HTTP error."""
     generation = await until_disconnect(request, starting)
-    writer = ChunkWriter(envelope, shape.deltas, include_usage=include_usage)
+    writer = ChunkWriter(
+        envelope, shape.deltas, include_usage=include_usage, continuous_usage=continuous_usage
+    )
     opening = [choice for index in range(generation.size) for choice in shape.opening(index)]
     limits = StreamLimits(settings.keep_alive_seconds, settings.write_stall_seconds)
     return EventStream(writer.stream(generation, observation, opening), generation.close, limits, observation)

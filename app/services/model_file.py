@@ -22,5 +22,7 @@ def read_model_file(model: str, name: str, type_: type[T]) -> T | None:
         return msgspec.json.decode((Path(model) / name).read_bytes(), type=type_)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise InvalidModelFile(f"{name} of the model cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
         raise InvalidModelFile(f"{name} of the model cannot be used: {error}") from error

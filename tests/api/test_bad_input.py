@@ -153,6 +153,7 @@ async def test_out_of_range(
         ("messages", [{"role": CANARY, "content": "Hi"}]),
         *(("messages", [{"role": "user", "content": value}]) for value in (None, 7, [], [{"type": "text"}])),
         ("stream_options", {"include_usage": "yes"}),
+        ("stream_options", {"continuous_usage_stats": 1}),
     ],
 )
 async def test_out_of_range_in_chat(client: httpx.AsyncClient, field: str, value: Any) -> None:

@@ -1,5 +1,6 @@
 """The life of a service: alive at once, honest while its engine is gone, whole streams at the end."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -126,6 +127,23 @@ def test_the_second_signal_does_not_wait_for_streams(own_service: Service) -> No
     own_service.process.wait(20)
     reader.join(30)
     assert reader.cut
+
+
+def test_a_log_that_nobody_reads_does_not_keep_the_process() -> None:
+    unread, log = os.pipe()
+    os.set_blocking(log, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(log, b"x" * 4096)
+    os.set_blocking(log, True)
+    try:
+        with running_service(stderr=log, log_format="json") as service:
+            assert httpx.post(f"{service.url}/v1/completions", json={}).status_code == 400
+            service.process.terminate()
+            assert service.process.wait(20) == 0
+    finally:
+        os.close(unread)
+        os.close(log)
 
 
 @pytest.mark.parametrize(

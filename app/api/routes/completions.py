@@ -36,7 +36,14 @@ async def completions(
     if not body.stream:
         return await respond_whole(request, starting, shape, envelope, observation)
     return await respond_stream(
-        request, starting, shape, envelope, observation, settings, include_usage=body.include_usage
+        request,
+        starting,
+        shape,
+        envelope,
+        observation,
+        settings,
+        include_usage=body.include_usage,
+        continuous_usage=body.continuous_usage,
     )
 
 

@@ -40,10 +40,14 @@ TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
 
 
 class StreamOptions(StrictModel):
-    """What else a stream brings."""
+    """What else a stream brings.
+
+    With `include_usage`, vLLM's `continuous_usage_stats` puts the usage so far, of all answers, on each chunk.
+    """
 
     include_usage: bool | None = None
     include_obfuscation: Annotated[Any, neutral(False)] = None
+    continuous_usage_stats: bool | None = None
 
 
 class GenerationRequest(StrictModel):
@@ -83,6 +87,11 @@ class GenerationRequest(StrictModel):
     def include_usage(self) -> bool:
         """Whether the stream ends with a usage chunk."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def continuous_usage(self) -> bool:
+        """Whether each chunk has the usage so far; without `include_usage`, none has any."""
+        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -102,6 +102,41 @@ async def test_usage_comes_in_a_chunk_of_its_own(client: httpx.AsyncClient) -> N
     assert last["choices"] == [] and last["usage"]["completion_tokens"] > 0 and "timings" in last
 
 
+@pytest.mark.parametrize("n", [1, 2])
+async def test_continuous_usage_is_what_all_answers_took_so_far(
+    client: httpx.AsyncClient, engine: FakeEngine, tokenizer: Tokenizer, n: int
+) -> None:
+    engine.cached_tokens = 3
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *chunks, last, done = events(
+        (await client.post(PATH, json=body(stream=True, n=n, stream_options=options))).text
+    )
+    assert done == "[DONE]"
+    prompt, tokens = len(engine.submitted[0].prompt), len(tokenizer.encode(TEXT))
+    usages = [chunk["usage"] for chunk in chunks]
+    counts = [usage["completion_tokens"] for usage in usages]
+    assert counts[:n] == [0] * n  # the openings
+    assert counts == sorted(counts) and len(set(counts)) > 2 and counts[-1] == n * tokens
+    assert all(usage["prompt_tokens"] == prompt for usage in usages)
+    assert all(usage["total_tokens"] == prompt + usage["completion_tokens"] for usage in usages)
+    assert last["choices"] == [] and last["usage"] == usages[-1]
+    assert last["usage"]["prompt_tokens_details"] == {"cached_tokens": 3}
+    assert [chunk for chunk in (*chunks, last) if "timings" in chunk] == [last]
+
+
+@pytest.mark.parametrize("include", [True, False, None])
+@pytest.mark.parametrize("continuous", [True, False, None])
+async def test_usage_is_continuous_only_where_it_is_included(
+    client: httpx.AsyncClient, include: bool | None, continuous: bool | None
+) -> None:
+    options = {"include_usage": include, "continuous_usage_stats": continuous}
+    response = await client.post(PATH, json=body(stream=True, stream_options=options))
+    *chunks, done = events(response.text)
+    assert (response.status_code, done) == (200, "[DONE]")
+    told = [chunk.get("usage") is not None for chunk in chunks]
+    assert told == [bool(include and continuous)] * (len(chunks) - 1) + [bool(include)]
+
+
 async def test_choices_count_on_from_the_seed(client: httpx.AsyncClient, engine: FakeEngine) -> None:
     answer = (await client.post(PATH, json=body(n=3, seed=2**63 - 1))).json()
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]

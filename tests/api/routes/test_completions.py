@@ -44,6 +44,16 @@ async def test_offsets_go_on_over_chunks(client: httpx.AsyncClient) -> None:
     assert [choice["finish_reason"] for choice in choices].count("stop") == 1
 
 
+async def test_continuous_usage_is_on_each_chunk(client: httpx.AsyncClient, tokenizer: Tokenizer) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    response = await client.post(PATH, json=body(stream=True, stream_options=options))
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    *chunks, last = map(json.loads, lines[:-1])
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert 0 < counts[0] < counts[-1] == len(tokenizer.encode(TEXT))
+    assert last["choices"] == [] and last["usage"]["completion_tokens"] == counts[-1]
+
+
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [([5, 6, 7], [[5, 6, 7]]), ([[5], [6, 7]], [[5], [6, 7]]), (["Hi", "Ho"], ["Hi", "Ho"])],
