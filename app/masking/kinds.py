@@ -62,8 +62,6 @@ class Kind:
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of each in the text, from the left, without overlaps."""
-        if self.hint not in text:
-            return
         position = 0
         while match := self.pattern.search(text, position):
             if length := self.part(match[0]):
@@ -96,12 +94,12 @@ def _account(candidate: str) -> int:
 
 
 def _address(candidate: str) -> int:
-    """An IP address of somebody: this machine's own is nobody's."""
+    """An IP address of somebody: those of a private network are machines, which an operator has to find."""
     try:
         address = ipaddress.ip_address(candidate)
     except ValueError:
         return 0
-    somebody = not (address.is_loopback or address.is_unspecified) and any(map(str.isdigit, candidate))
+    somebody = not address.is_private and any(map(str.isdigit, candidate))
     return len(candidate) if somebody else 0
 
 

@@ -19,9 +19,10 @@ def mask(text: str) -> str:
     plain, positions = _plain(text)
     spans = list[tuple[int, int, str]]()
     for kind in (*KINDS, *NUMBER_KINDS) if _MANY_DIGITS.search(plain) else KINDS:
-        for start, end in kind.find(plain):
-            spans.append((start, end, kind.name))
-            plain = plain[:start] + "\0" * (end - start) + plain[end:]
+        if kind.hint in plain:
+            for start, end in kind.find(plain):
+                spans.append((start, end, kind.name))
+                plain = plain[:start] + "\0" * (end - start) + plain[end:]
     if not spans:
         return text
     parts, done = list[str](), 0

@@ -90,8 +90,8 @@ def passport(chooser: random.Random) -> str:
 
 
 def ip(chooser: random.Random) -> str:
-    four = ".".join(str(chooser.randint(1, 120)) for _ in range(4))
-    return chooser.choice([four, f"2001:db8::{chooser.randint(1, 9999)}"])
+    four = ".".join(str(chooser.randint(20, 120)) for _ in range(4))
+    return chooser.choice([four, f"2400:cb00::{chooser.randint(1, 9999)}"])
 
 
 MAKERS: dict[str, Make] = {
@@ -164,7 +164,7 @@ def test_other_writing_of_the_same_is_found() -> None:
         "on 2026-11-25 at 12:30:45.123 within 3 to 5 days",
         "chatcmpl-4004e592414e120f92ffc414",
         "trace 4bf92f3577b34da6a3ce929d0e0e4736",
-        "version 1.2.3.4.5, listening on 127.0.0.1:8000 and [::1]:8000",
+        "version 1.2.3.4.5, listening on 127.0.0.1:8000, [::1]:8000 and 10.1.2.3:80",
         "13812345678.50 and 0.13812345678 and 138123456789",
         "4111111111111112 fails its check, 110101199002300000 has no such day",
         "std::vector a::b, ratio 16:9, 1:2:3",
