@@ -100,7 +100,7 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         on_ready=report.ready,
     )
     app = create_app(settings, engine, metrics, spans=spans)
-    server = Server(uvicorn_config(app, settings), engine, settings)
+    server = Server(uvicorn_config(app, settings, metrics), engine, settings)
     report.starts()
     await server.serve(sockets=listeners)
     return exit_codes.ENGINE if failed else exit_codes.OK
