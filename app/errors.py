@@ -11,6 +11,10 @@
     │   ├── UnsupportedMediaType   the body does not call itself JSON
     │   ├── BodyTooLarge
     │   ├── BodyTimeout            the body did not arrive in time
+    │   ├── MalformedHttp          what came is no HTTP/1.1, or leaves in doubt where a body ends
+    │   ├── UrlTooLong
+    │   ├── HeadersTooLarge
+    │   ├── HeadersTimeout         the head of the request did not arrive in time
     │   └── PreflightRefused       a browser may not call this service from that page
     ├── AuthenticationFailed       no key, or a wrong one
     ├── PermissionDenied           a good key without the scope
@@ -118,6 +122,34 @@ class BodyTimeout(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("The request body did not arrive in time.")
+
+
+class MalformedHttp(InvalidRequest):
+    """The bytes on the connection are no request that all parsers would read alike."""
+
+    def __init__(self) -> None:
+        super().__init__("The request is not well-formed HTTP/1.1.")
+
+
+class UrlTooLong(InvalidRequest):
+    """The request target is longer than the server reads."""
+
+    def __init__(self) -> None:
+        super().__init__("The URL is too long.")
+
+
+class HeadersTooLarge(InvalidRequest):
+    """The header fields are more, or longer, than the server reads."""
+
+    def __init__(self) -> None:
+        super().__init__("The request has too many or too long header fields.")
+
+
+class HeadersTimeout(InvalidRequest):
+    """The head of the request was not complete in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The header fields of the request did not arrive in time.")
 
 
 class PreflightRefused(InvalidRequest):

@@ -6,7 +6,6 @@ import logging
 import queue
 import re
 import sys
-import time
 import traceback
 from contextlib import suppress
 from contextvars import ContextVar
@@ -14,13 +13,15 @@ from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Literal, TextIO
 
+from app.masking.mask import mask
+
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 Form = Literal["auto", "text", "json"]
 
 QUEUE_RECORDS = 10_000
 STOP_SECONDS = 1.0
-"""How long the end of the process waits for lines that are not written yet."""
+"""How long the end of the process waits for a sink that takes no line."""
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -30,18 +31,23 @@ def escape(text: str) -> str:
 
 
 def record_fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What one line says, in order; `extra={"fields": {...}}` adds fields, `exc_info` adds `exception`."""
+    """What one line says, in order; `extra={"fields": {...}}` adds fields, `exc_info` adds `exception`.
+
+    Masked where it may hold what a client wrote: a library's message or exception may quote its input.
+    """
     fields: dict[str, Any] = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": record.getMessage(),
+        "message": mask(record.getMessage()),
     }
     if identifier := getattr(record, "request_id", ""):
         fields["request_id"] = identifier
     fields |= getattr(record, "fields", {})
+    if identifier := fields.get("client_request_id"):
+        fields["client_request_id"] = mask(identifier)
     if record.exc_text:
-        fields["exception"] = record.exc_text
+        fields["exception"] = mask(record.exc_text)
     return fields
 
 
@@ -105,10 +111,12 @@ class LogWriter(QueueListener):
     def stop(self) -> None:
         """Write what is queued, and end the thread."""
         assert self._thread is not None
-        limit = time.monotonic() + STOP_SECONDS
         with suppress(queue.Full):
             self._records.put(None, timeout=STOP_SECONDS)  # what ends the thread of a QueueListener
-        self._thread.join(max(0.0, limit - time.monotonic()))
+        left = -1
+        while self._thread.is_alive() and left != self._records.qsize():
+            left = self._records.qsize()
+            self._thread.join(STOP_SECONDS)
         self.stuck = self._thread.is_alive()
 
 

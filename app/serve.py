@@ -100,7 +100,7 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         on_ready=report.ready,
     )
     app = create_app(settings, engine, metrics, spans=spans)
-    server = Server(uvicorn_config(app, settings), engine, settings)
+    server = Server(uvicorn_config(app, settings, metrics), engine, settings)
     await asyncio.sleep(0)  # a Ctrl-C until here is heard here; within uvicorn it would leave a stack trace
     report.starts()
     await server.serve(sockets=listeners)

@@ -8,14 +8,15 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from types import FrameType
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.sse import ABORT
 from app.engine.client import AsyncEngine
+from app.http_protocol import Limits, StrictProtocol
+from app.metrics import Metrics
 from app.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -133,28 +134,20 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = max(1, math.ceil(left))
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol; an application may end the connection without waiting for its client to read."""
-
-    def on_message_begin(self) -> None:
-        """Offer the transport's `abort` to the application: `close` would wait for the written bytes to leave."""
-        super().on_message_begin()
-        self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
-
-
-def uvicorn_config(app: object, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: object, settings: Settings, metrics: Metrics) -> uvicorn.Config:
     """uvicorn's side of the settings; logging is ours."""
+    limits = Limits()
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
-        http=Protocol,
+        http=partial(StrictProtocol, metrics=metrics, limits=limits),  # type: ignore[arg-type]
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=True,
-        timeout_keep_alive=30,
+        timeout_keep_alive=math.ceil(limits.idle_seconds),
         timeout_graceful_shutdown=1,
         ws="none",
     )

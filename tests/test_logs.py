@@ -63,6 +63,21 @@ def test_an_exception_is_one_field_of_one_line(form: str) -> None:
         assert json.loads(line)["exception"].endswith("ValueError: broken\npipe")
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_what_identifies_a_person_is_masked_wherever_a_client_may_have_written_it(form: str) -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", form, stream)  # type: ignore[arg-type]
+    fields = {"client_request_id": "of-138-1234-5678", "key_id": "front-end"}
+    try:
+        raise ValueError("cannot read a@example.com")
+    except ValueError:
+        logging.getLogger("x").exception("call %s", "+44 20 7946 0958", extra={"fields": fields})
+    (line,) = written(listener, stream)
+    assert "7946" not in line and "example.com" not in line and "5678" not in line
+    assert "call [phone]" in line and "cannot read [email]" in line and "of-[phone]" in line
+    assert "front-end" in line
+
+
 def test_auto_is_json_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
     listener = configure_logging("info", "auto", stream)

@@ -13,6 +13,7 @@ from app import serve as entry
 from app.banner import StartReport, show_banner, show_progress
 from app.engine.client import AsyncEngine
 from app.engine.messages import Progress
+from app.metrics import Metrics
 from app.server import Server, uvicorn_config
 from app.settings import PREFIX, Settings
 from tests.engine.recording_observer import RecordingObserver
@@ -188,7 +189,7 @@ def test_progress_names_the_phase_and_its_seconds(capsys: pytest.CaptureFixture[
 async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: float) -> None:
     settings = Settings(model="m", drain_delay_seconds=0.3, drain_seconds=7)
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(object(), settings), engine, settings)
+    server = Server(uvicorn_config(object(), settings, Metrics("toy")), engine, settings)
     server.handle_exit(sig, None)
     started = time.monotonic()
     while not await server.on_tick(1):
@@ -202,7 +203,7 @@ async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: fl
 async def test_the_second_signal_ends_at_once(caplog: pytest.LogCaptureFixture) -> None:
     settings = Settings(model="m")
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(object(), settings), engine, settings)
+    server = Server(uvicorn_config(object(), settings, Metrics("toy")), engine, settings)
     server.handle_exit(signal.SIGTERM, None)
     await asyncio.sleep(0)
     assert (server.should_exit, server.cut_by) == (False, None)

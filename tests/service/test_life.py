@@ -82,7 +82,7 @@ class Reader(threading.Thread):
             for line in answer.iter_lines():
                 if not self.lines:
                     self._service.hold_engine()
-                if line:
+                if line and not line.startswith(":"):  # a silence of 15 seconds brings a comment
                     self.lines.append(line)
                 self._first.set()
 

@@ -1,0 +1,164 @@
+"""The HTTP/1.1 connection: uvicorn's, stricter about framing and bounded in size and time, with our error bodies."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.api.error_handlers import render_error
+from app.api.sse import ABORT
+from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, ReparteeError, UrlTooLong
+from app.metrics import Metrics
+
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the head of a request may be.
+
+    Attributes:
+        url_bytes: of the request target.
+        header_bytes: of all header fields together, as they are sent.
+        header_fields: their number.
+        header_seconds: from the first byte of a request to the end of its head, and from the connection to the first.
+        idle_seconds: between two requests.
+    """
+
+    url_bytes: int = 8 * 1024
+    header_bytes: int = 16 * 1024
+    header_fields: int = 64
+    header_seconds: float = 10.0
+    idle_seconds: float = 30.0
+
+
+class _Refused(Exception):
+    """Ends the parser's work on a connection; the reason is kept in the protocol."""
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with what it leaves open.
+
+    A head must be whole in time and within bounds, have one `Host`, and leave no doubt where the body ends: two
+    parsers that disagree about that are how requests are smuggled past a proxy. What is refused gets OpenAI's error
+    body and the end of the connection; where an answer is still being written, the end alone, since a client would take
+    the error for a part of it. An application may also end the connection without waiting for its client to read.
+    """
+
+    def __init__(self, *arguments: Any, metrics: Metrics, limits: Limits, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._metrics = metrics
+        self._limits = limits
+        self._refusal: ReparteeError = MalformedHttp()
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._head_bytes = 0
+        """Received in this head, where it is not whole; else of its header fields."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection that says nothing is closed."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(self._limits.header_seconds, self._on_silence)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No timer outlives the connection."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; the parser keeps an unfinished header field to itself, so the bytes of a head are counted here too."""
+        if self.parser is None or self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._in_head and not self.transport.is_closing():
+            self._head_bytes += len(data)
+            if self._head_bytes > self._limits.url_bytes + self._limits.header_bytes:
+                self._refuse(HeadersTooLarge())
+
+    def on_message_begin(self) -> None:
+        """Offer the transport's `abort` to the application: `close` would wait for the written bytes to leave."""
+        super().on_message_begin()
+        self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
+        self._in_head, self._head_bytes = True, 0
+        self._stop_timer()
+        self._head_timer = self.loop.call_later(self._limits.header_seconds, self._on_slow_head)
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.url_bytes:
+            self._stop(UrlTooLong())
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One whole header field."""
+        super().on_header(name, value)
+        if len(self.headers) > self._limits.header_fields:
+            self._stop(HeadersTooLarge())
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: serve the request if it is well-formed."""
+        self._in_head = False
+        self._stop_timer()
+        # As sent: name, colon, space, value, line end.
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.header_bytes:
+            self._stop(HeadersTooLarge())
+        if not self._is_well_framed():
+            self._stop(MalformedHttp())
+        super().on_headers_complete()
+
+    def _is_well_framed(self) -> bool:
+        values: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            values.setdefault(name, []).append(value)
+        hosts = values.get(b"host", [])
+        encodings = values.get(b"transfer-encoding", [])
+        lengths = values.get(b"content-length", [])
+        old = self.parser.get_http_version() == "1.0"
+        return (
+            self.parser.get_http_version() in ("1.0", "1.1")
+            and (len(hosts) == 1 or (old and not hosts))
+            and (not encodings or (not old and [one.lower() for one in encodings] == [b"chunked"]))
+            and (not lengths or (len(lengths) == 1 and lengths[0].isdigit() and not encodings))
+        )
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn calls when the parser has stopped, by itself or by one of the methods above."""
+        self._refuse(self._refusal)
+
+    def _stop(self, error: ReparteeError) -> None:
+        self._refusal = error
+        raise _Refused
+
+    def _refuse(self, error: ReparteeError) -> None:
+        self._in_head = False
+        self._stop_timer()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.abort()
+            return
+        status, headers, body = render_error(error, "")
+        self._metrics.http("unmatched", "other", status)
+        fields = Headers(headers | {"content-length": str(len(body)), "connection": "close"}).raw
+        lines = [
+            f"HTTP/1.1 {status} {_REASONS[status]}".encode(),
+            *(name + b": " + value for name, value in fields),
+        ]
+        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        self.transport.close()
+
+    def _on_silence(self) -> None:
+        self.transport.close()
+
+    def _on_slow_head(self) -> None:
+        self._refuse(HeadersTimeout())
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

@@ -1,0 +1,37 @@
+"""Check digits: which rows of digits are cards, identities or accounts, and which are only numbers."""
+
+from datetime import date
+from itertools import cycle
+
+_RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+_RESIDENT_CHECKS = "10X98765432"
+_CREDIT_CODE_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+
+
+def passes_luhn(digits: str) -> bool:
+    """The sum of ISO/IEC 7812-1, annex B: each second digit from the right but one counts twice, its digits added."""
+    doubled = (int(digit) * factor for digit, factor in zip(reversed(digits), cycle((1, 2)), strict=False))
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def is_resident_identity(text: str) -> bool:
+    """Whether 18 characters are a number of GB 11643: a date of birth that exists, a check by ISO 7064 mod 11-2."""
+    try:
+        date(int(text[6:10]), int(text[10:12]), int(text[12:14]))
+    except ValueError:
+        return False
+    total = sum(int(digit) * weight for digit, weight in zip(text[:17], _RESIDENT_WEIGHTS, strict=True))
+    return _RESIDENT_CHECKS[total % 11] == text[17].upper()
+
+
+def is_credit_code(text: str) -> bool:
+    """Whether 18 characters are a unified social credit code (GB 32100): weights are powers of 3 modulo 31."""
+    values = [_CREDIT_CODE_ALPHABET.find(character) for character in text]
+    total = sum(value * pow(3, index, 31) for index, value in enumerate(values[:17]))
+    return (31 - total % 31) % 31 == values[17]
+
+
+def is_account(text: str) -> bool:
+    """Whether letters and digits are an IBAN (ISO 13616): the first four moved to the end leave 1 modulo 97."""
+    moved = text[4:] + text[:4]
+    return int("".join(str(int(character, 36)) for character in moved)) % 97 == 1

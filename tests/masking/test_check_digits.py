@@ -1,0 +1,28 @@
+"""Check digits, against published examples, and one wrong character in each."""
+
+from collections.abc import Callable
+
+import pytest
+
+from app.masking.check_digits import is_account, is_credit_code, is_resident_identity, passes_luhn
+
+
+@pytest.mark.parametrize(
+    ("check", "right"),
+    [
+        (passes_luhn, "4111111111111111"),
+        (passes_luhn, "378282246310005"),
+        (is_resident_identity, "11010519491231002X"),
+        (is_credit_code, "91350100M000100Y43"),
+        (is_account, "GB82WEST12345698765432"),
+        (is_account, "DE89370400440532013000"),
+    ],
+)
+def test_each_wrong_last_digit_is_found(check: Callable[[str], bool], right: str) -> None:
+    assert check(right)
+    for digit in "0123456789":
+        assert check(right[:-1] + digit) == (digit == right[-1])
+
+
+def test_a_day_of_birth_that_does_not_exist_is_none() -> None:
+    assert not is_resident_identity("11010519490231002X")

@@ -1,0 +1,192 @@
+"""mask: what is taken out, between all neighbours, and what stays."""
+
+import random
+import string
+from collections.abc import Callable
+
+import pytest
+
+from app.masking.check_digits import is_account, is_credit_code, is_resident_identity, passes_luhn
+from app.masking.mask import mask
+
+Make = Callable[[random.Random], str]
+
+
+def digits(chooser: random.Random, count: int) -> str:
+    return "".join(chooser.choices(string.digits, k=count))
+
+
+def completed(make: Make, holds: Callable[[str], bool]) -> Make:
+    """Values for which the check holds, found by trying."""
+
+    def found(chooser: random.Random) -> str:
+        while not holds(value := make(chooser)):
+            pass
+        return value
+
+    return found
+
+
+def grouped(text: str, separator: str) -> str:
+    return separator.join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
+def mobile(chooser: random.Random) -> str:
+    number = "1" + chooser.choice("3456789") + digits(chooser, 9)
+    separator = chooser.choice(["", " ", "-"])
+    number = separator.join((number[:3], number[3:7], number[7:]))
+    return chooser.choice(["", "+86 ", "+86", "86-", "0086 "]) + number
+
+
+def landline(chooser: random.Random) -> str:
+    area = chooser.choice(["010", "021", "0755", "0571"])
+    number = chooser.choice("2345678") + digits(chooser, 7)
+    return chooser.choice(
+        [f"{area}-{number}", f"({area}) {number}", f"{area} {number}", f"{area}-{number}-801"]
+    )
+
+
+def foreign(chooser: random.Random) -> str:
+    return chooser.choice(
+        [
+            f"+44 20 7946 {digits(chooser, 4)}",
+            f"+1 (415) 555-{digits(chooser, 4)}",
+            f"0049 30 {digits(chooser, 7)}",
+            f"(415) 555-{digits(chooser, 4)}",
+            f"415-555-{digits(chooser, 4)}",
+        ]
+    )
+
+
+def identity(chooser: random.Random) -> str:
+    born = f"{chooser.randint(1930, 2015)}{chooser.randint(1, 12):02}{chooser.randint(1, 28):02}"
+    return f"{chooser.randint(110000, 659999)}{born}{digits(chooser, 3)}{chooser.choice('0123456789Xx')}"
+
+
+def card(chooser: random.Random) -> str:
+    return chooser.choice(["4", "51", "34", "622"]) + digits(chooser, chooser.choice([12, 13, 14, 15]))
+
+
+def credit_code(chooser: random.Random) -> str:
+    letters = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+    return "91" + digits(chooser, 6) + "".join(chooser.choices(letters, k=10))
+
+
+def account(chooser: random.Random) -> str:
+    return "DE" + digits(chooser, 20)
+
+
+def email(chooser: random.Random) -> str:
+    name = "".join(chooser.choices(string.ascii_lowercase + ".+_", k=9))
+    return f"x{name}y@{chooser.choice(['example.com', 'mail.example.co.uk', 'b-c.cn'])}"
+
+
+def token_of_three_parts(chooser: random.Random) -> str:
+    return ".".join("eyJ" + "".join(chooser.choices(string.ascii_letters + "-_", k=20)) for _ in range(3))
+
+
+def passport(chooser: random.Random) -> str:
+    return chooser.choice(["E", "G", "EA", "EK"]).ljust(2, chooser.choice(string.digits)) + digits(chooser, 7)
+
+
+def ip(chooser: random.Random) -> str:
+    four = ".".join(str(chooser.randint(20, 120)) for _ in range(4))
+    return chooser.choice([four, f"2400:cb00::{chooser.randint(1, 9999)}"])
+
+
+MAKERS: dict[str, Make] = {
+    "mobile": mobile,
+    "landline": landline,
+    "foreign": foreign,
+    "identity": completed(identity, is_resident_identity),
+    "card": completed(card, passes_luhn),
+    "card in groups": lambda chooser: grouped(completed(card, passes_luhn)(chooser), " "),
+    "credit code": completed(credit_code, is_credit_code),
+    "account": completed(account, is_account),
+    "account in groups": lambda chooser: grouped(completed(account, is_account)(chooser), " "),
+    "email": email,
+    "token of three parts": token_of_three_parts,
+    "passport": passport,
+    "ip": ip,
+}
+AROUND = [
+    ("", ""),
+    ("call me: ", " please"),
+    ("我的号码是", "，谢谢"),
+    ("号码", "号码"),
+    ("(", ")"),
+    ("“", "”。"),
+    ("x=", ";"),
+    ("ends with ", "."),
+    ("a line\n", "\nanother"),
+    ('{"v": "', '"}'),
+]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_identifies_is_taken_out_between_all_neighbours(name: str) -> None:
+    chooser = random.Random(name)
+    for number in range(60):
+        canary = MAKERS[name](chooser)
+        before, after = AROUND[number % len(AROUND)]
+        masked = mask(before + canary + after)
+        assert masked.startswith(before) and masked.endswith(after), (canary, masked)
+        left = masked[len(before) : len(masked) - len(after)]
+        assert left.startswith("[") and left.endswith("]"), (canary, masked)
+        assert not any(character.isdigit() for character in left), (canary, masked)
+
+
+@pytest.mark.parametrize("prefix", ["sk-", "rp-", "ghp_", "github_pat_", "hf_", "AKIA", "AIza", "xoxb-"])
+def test_keys_are_taken_out(prefix: str) -> None:
+    assert mask(f"my key {prefix}abcdefghijKLMNOP123456!") == "my key [token]!"
+    assert mask(f"task{prefix}abcdefghijKLMNOP123456") == f"task{prefix}abcdefghijKLMNOP123456"
+
+
+def test_credentials_and_private_keys_are_taken_out() -> None:
+    assert mask("Authorization: Bearer abcdefghijklmnop=") == "Authorization: Bearer [token]"
+    assert mask("authorization: basic dXNlcjpwYXNzd29yZA==") == "authorization: basic [token]"
+    masked = mask("-----BEGIN PRIVATE KEY-----\nMIIEvQIB\nAAA=\n-----END PRIVATE KEY-----")
+    assert masked.startswith("[private key]") and "MII" not in masked
+
+
+def test_other_writing_of_the_same_is_found() -> None:
+    """Full-width digits, and characters of no width between them."""
+    assert mask("手机１３８１２３４５６７８。") == "手机[phone]。"
+    assert mask("138\u200b1234\u200b5678 !") == "[phone] !"
+    assert mask("ａ＠ｅｘａｍｐｌｅ．ｃｏｍ") == "[email]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "order 2024112512345678 costs 1234567890.50 USD",
+        "订单20241125123456，金额￥12,345.00",
+        "on 2026-11-25 at 12:30:45.123 within 3 to 5 days",
+        "chatcmpl-4004e592414e120f92ffc414",
+        "trace 4bf92f3577b34da6a3ce929d0e0e4736",
+        "version 1.2.3.4.5, listening on 127.0.0.1:8000, [::1]:8000 and 10.1.2.3:80",
+        "13812345678.50 and 0.13812345678 and 138123456789",
+        "4111111111111112 fails its check, 110101199002300000 has no such day",
+        "std::vector a::b, ratio 16:9, 1:2:3",
+        "sku RP-1234, model E5-2690, tracking 1Z999AA10123456784",
+        "somebody@localhost, @name, a@b",
+        "Bearer short",
+        "",
+    ],
+)
+def test_numbers_of_orders_amounts_times_and_names_stay(text: str) -> None:
+    assert mask(text) == text
+
+
+def test_random_order_numbers_stay() -> None:
+    """Numbers of 10, 12 and 20 digits, and those that begin with a year; none is a card or a phone."""
+    chooser = random.Random(3)
+    for _ in range(500):
+        for number in ("9" + digits(chooser, 9), "7" + digits(chooser, 11), "2025" + digits(chooser, 12)):
+            assert mask(f"order {number} please") == f"order {number} please"
+
+
+def test_several_in_one_text() -> None:
+    text = "a@example.com 或 13812345678，卡 4111 1111 1111 1111 12 件"
+    assert mask(text) == "[email] 或 [phone]，卡 [card] 12 件"
+    assert mask("12 4111 1111 1111 1111") == "12 [card]"

@@ -1,0 +1,234 @@
+"""The connection: what is not well-formed, too large or too slow never reaches the application."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from app.http_protocol import Limits, StrictProtocol
+from app.metrics import Metrics
+
+pytestmark = pytest.mark.anyio
+
+QUICK = Limits(header_seconds=0.2)
+
+
+class Application:
+    """Says `begun` and `ended`, on `/slow` the second when it is released."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+        self.released = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        if scope["path"] == "/slow":
+            await self.released.wait()
+        await send({"type": "http.response.body", "body": b"ended"})
+
+
+class Served:
+    """A server with the protocol, and what was asked of it."""
+
+    def __init__(self, application: Application, metrics: Metrics, port: int) -> None:
+        self.application, self.metrics, self.port = application, metrics, port
+
+    async def say(self, *parts: bytes, wait: float = 0.0) -> bytes:
+        """All that comes back until the server ends the connection."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        answer = asyncio.create_task(reader.read())
+        try:
+            for part in parts:
+                if not answer.done():
+                    writer.write(part)
+                    await asyncio.wait([answer], timeout=wait)
+            return await asyncio.wait_for(answer, 10)
+        except ConnectionResetError:
+            return b""
+        finally:
+            writer.close()
+
+    def refusals(self) -> list[str]:
+        """The samples of what was refused before there was a route."""
+        text = self.metrics.render("")[0].decode()
+        return [
+            line for line in text.splitlines() if 'route="unmatched"' in line and 'method="other"' in line
+        ]
+
+
+@asynccontextmanager
+async def serving(limits: Limits | None = None) -> AsyncIterator[Served]:
+    application, metrics = Application(), Metrics("toy")
+    protocol = partial(StrictProtocol, metrics=metrics, limits=limits or Limits())
+    config = uvicorn.Config(
+        application,
+        port=0,
+        http=protocol,  # type: ignore[arg-type]
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_keep_alive=1,
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield Served(application, metrics, server.servers[0].sockets[0].getsockname()[1])
+    finally:
+        application.released.set()
+        server.should_exit = True
+        await task
+
+
+def head(*lines: str, path: str = "/", method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""]).encode("latin-1")
+
+
+def error_of(answer: bytes) -> tuple[int, str]:
+    """Status and code of the one error that came back, in the documented shape."""
+    top, _, body = answer.partition(b"\r\n\r\n")
+    lines = top.decode().split("\r\n")
+    fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+    assert fields["connection"] == "close" and fields["content-type"] == "application/json"
+    assert int(fields["content-length"]) == len(body)
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"} and error["type"] == "invalid_request_error"
+    return int(lines[0].split()[1]), error["code"]
+
+
+CLOSE = "connection: close"
+HOST = "host: x"
+
+
+async def test_well_formed_requests_are_served() -> None:
+    async with serving() as served:
+        answer = await served.say(head(HOST, CLOSE))
+        assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"begun") == 1
+        both = await served.say(head(HOST, path="/a") + head(HOST, CLOSE, path="/b"))
+        assert both.count(b"HTTP/1.1 200") == 2
+        body = head(HOST, CLOSE, "transfer-encoding: chunked", method="POST", path="/c")
+        assert b" 200 " in await served.say(body, b"3\r\nabc\r\n0\r\n\r\n")
+        assert b" 200 " in await served.say(b"GET /d HTTP/1.0\r\n\r\n")
+        assert served.application.paths == ["/", "/a", "/b", "/c", "/d"]
+        assert not [line for line in served.refusals() if not line.endswith(" 0.0")]
+
+
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        head(),
+        head(HOST, HOST),
+        head(HOST, "host: y"),
+        head(HOST, "content-length: 3", "transfer-encoding: chunked", method="POST") + b"0\r\n\r\n",
+        head(HOST, "transfer-encoding: chunked", "content-length: 3", method="POST") + b"0\r\n\r\n",
+        head(HOST, "content-length: 3", "content-length: 4", method="POST") + b"abc",
+        head(HOST, "content-length: 3", "content-length: 3", method="POST") + b"abc",
+        head(HOST, "content-length: +3", method="POST") + b"abc",
+        head(HOST, "content-length: 3, 3", method="POST") + b"abc",
+        head(HOST, "content-length: -1", method="POST"),
+        head(HOST, "transfer-encoding: gzip, chunked", method="POST") + b"0\r\n\r\n",
+        head(HOST, "transfer-encoding: chunked", "transfer-encoding: chunked", method="POST") + b"0\r\n\r\n",
+        head(HOST, "transfer-encoding: identity", method="POST"),
+        head(HOST, "transfer-encoding : chunked", method="POST") + b"0\r\n\r\n",
+        head(HOST, "transfer-encoding: xchunked", method="POST") + b"0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\nhost: x\n\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\n folded: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nna me: y\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nname: \x00\r\n\r\n",
+        b"GET / HTTP/3.0\r\nhost: x\r\n\r\n",
+        b"GET /\x01 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"hello\r\n\r\n",
+    ],
+)
+async def test_what_is_not_well_formed_is_refused_and_what_follows_never_runs(request_: bytes) -> None:
+    async with serving() as served:
+        assert error_of(await served.say(request_ + SMUGGLED)) == (400, "malformed_http")
+        assert served.application.paths == []
+        assert served.refusals()[-1].endswith('status="4xx"} 1.0')
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"zz\r\nabc\r\n", b"3\r\nabcd\r\n", b"3\nabc\r\n", b"3\r\nabc\n", b"-1\r\n"]
+)
+async def test_a_chunk_in_doubt_ends_the_connection(chunks: bytes) -> None:
+    """The application may have begun already: then there is no answer that could be told from its own."""
+    async with serving() as served:
+        top = head(HOST, "transfer-encoding: chunked", method="POST", path="/chunks")
+        answer = await served.say(top + chunks + b"0\r\n\r\n" + SMUGGLED)
+        assert b"200" not in answer
+        assert "/smuggled" not in served.application.paths
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (head(HOST, path="/" + "a" * 8192), (414, "url_too_long")),
+        (b"GET /" + b"a" * 60_000, (414, "url_too_long")),
+        (head(HOST, *[f"a{number}: b" for number in range(64)]), (431, "headers_too_large")),
+        (head(HOST, "a: " + "b" * 16_400), (431, "headers_too_large")),
+        (head(HOST, *[f"a{number}: {'b' * 1000}" for number in range(20)]), (431, "headers_too_large")),
+        (head(HOST)[:-2] + b"a: " + b"b" * 30_000, (431, "headers_too_large")),
+        (head(HOST)[:-2] + b"a" * 30_000, (431, "headers_too_large")),
+    ],
+)
+async def test_a_head_that_is_too_large_is_refused(request_: bytes, expected: tuple[int, str]) -> None:
+    async with serving() as served:
+        assert error_of(await served.say(request_)) == expected
+        assert served.application.paths == []
+
+
+async def test_a_head_at_its_bounds_is_served() -> None:
+    async with serving() as served:
+        fields = [HOST, CLOSE, *[f"a{number}: b" for number in range(61)]]
+        fields.append("z: " + "b" * (16 * 1024 - sum(len(field) + 2 for field in fields) - 5))
+        assert b" 200 " in await served.say(head(*fields, path="/" + "a" * 8191))
+
+
+async def test_a_slow_head_is_refused_and_silence_is_closed() -> None:
+    async with serving(QUICK) as served:
+        assert error_of(await served.say(b"GET / HT")) == (408, "request_timeout")
+        dripping = [b"GET / HTTP/1.1\r\n", *[b"a: b\r\n"] * 20]
+        assert error_of(await served.say(*dripping, wait=0.05)) == (408, "request_timeout")
+        assert await served.say() == b""
+        assert served.application.paths == []
+
+
+async def test_a_slow_answer_and_a_slow_body_are_no_slow_head() -> None:
+    async with serving(QUICK) as served:
+        asking = asyncio.create_task(served.say(head(HOST, CLOSE, path="/slow")))
+        body = head(HOST, CLOSE, "content-length: 6", method="POST", path="/body")
+        assert b" 200 " in await served.say(body, b"abc", b"def", wait=0.3)
+        served.application.released.set()
+        assert (await asking).count(b"ended") == 1
+
+
+async def test_a_connection_between_two_requests_is_closed_after_a_while() -> None:
+    async with serving(QUICK) as served:
+        answer = await served.say(head(HOST))
+        assert answer.count(b" 200 ") == 1 and b"error" not in answer
+
+
+@pytest.mark.parametrize("second", [b"nonsense\r\n\r\n", head(HOST, HOST), head(HOST, path="/" + "a" * 9000)])
+async def test_an_answer_under_way_is_cut_and_no_error_is_written_into_it(second: bytes) -> None:
+    async with serving() as served:
+        answer = await served.say(head(HOST, path="/slow"), second, wait=0.2)
+        assert b"error" not in answer and b"ended" not in answer.partition(b"begun")[2]
+        assert served.application.paths == ["/slow"]
