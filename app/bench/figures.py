@@ -36,7 +36,10 @@ def meets(sample: Sample, slo: Slo) -> bool | None:
     if slo.threshold_seconds is None or sample.outcome == "error":
         return None if slo.name == "itl" else sample.outcome == "ok"
     value = measured(sample, slo)
-    return None if value is None else value <= slo.threshold_seconds
+    if value is None:
+        return None
+    stalled = slo.stall_seconds is not None and max(sample.gaps, default=0.0) > slo.stall_seconds
+    return value <= slo.threshold_seconds and not stalled
 
 
 def is_good(sample: Sample, slos: Iterable[Slo]) -> bool:

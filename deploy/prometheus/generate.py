@@ -3,8 +3,6 @@
 python -m deploy.prometheus.generate [--slos FILE] [--output FOLDER] [--runbook ADDRESS] [--job NAME]
 """
 
-import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from app.slos import DEFAULT_FILE, InvalidSlos, Slo, load_slos
+from app.slos import Slo
+from deploy.generated import parser_of, write_files
 from deploy.prometheus.alert import RUNBOOK
 from deploy.prometheus.burn_rates import burn_rate_groups
 from deploy.prometheus.causes import cause_groups
@@ -57,33 +56,11 @@ _Dumper.add_representer(str, _text)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the files; returns 2, after one line, where the table cannot be used or the files cannot be written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deploy.prometheus.generate",
-        description="Write Prometheus' rules from the objectives.",
-    )
-    parser.add_argument(
-        "--slos",
-        type=Path,
-        default=os.environ.get("REPARTEE_SLO_FILE") or DEFAULT_FILE,
-        help="table of objectives; default: REPARTEE_SLO_FILE, else app/slos.toml",
-    )
-    parser.add_argument("--output", type=Path, default=RULES, help="folder of the rule files")
-    parser.add_argument("--runbook", default=RUNBOOK, help="address of docs/runbook.md, for links in alerts")
+    """Write the files; returns the exit code."""
+    parser = parser_of("prometheus", "Prometheus' rules", RULES)
     parser.add_argument("--job", default=JOB, help="name of the scrape job")
     options = parser.parse_args(arguments)
-    try:
-        files = rule_files(load_slos(options.slos), runbook=options.runbook, job=options.job)
-        options.output.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (options.output / name).write_text(text, encoding="utf-8")
-    except InvalidSlos as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{options.output} cannot be written: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+    return write_files(options, lambda slos: rule_files(slos, runbook=options.runbook, job=options.job))
 
 
 if __name__ == "__main__":

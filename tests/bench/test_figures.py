@@ -12,13 +12,17 @@ from app.slos import Slo
 SLOS = (
     Slo(name="availability", tasks=("chat", "decision"), objective=0.9),
     Slo(name="ttft", tasks=("chat",), objective=0.5, threshold_seconds=0.5),
-    Slo(name="itl", tasks=("chat",), objective=0.5, threshold_seconds=0.1),
+    Slo(name="itl", tasks=("chat",), objective=0.5, threshold_seconds=0.1, stall_seconds=1.0),
     Slo(name="e2e", tasks=("decision",), objective=0.5, threshold_seconds=0.15),
 )
 
 
-def chat(first: float = 0.1, per_token: float | None = 0.01, lag: float = 0.0) -> Sample:
-    return Sample("chat", "chat", 1.0, 1.0, lag, first=first, total=1.0, per_token=per_token, tokens=3)
+def chat(
+    first: float = 0.1, per_token: float | None = 0.01, lag: float = 0.0, gaps: tuple[float, ...] = ()
+) -> Sample:
+    return Sample(
+        "chat", "chat", 1.0, 1.0, lag, first=first, total=1.0, gaps=list(gaps), per_token=per_token, tokens=3
+    )
 
 
 def failed() -> Sample:
@@ -46,6 +50,8 @@ def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed() -> None:
         (chat(first=0.6), 0),
         (chat(per_token=0.2), 0),
         (chat(per_token=None), 1),
+        (chat(gaps=(0.9, 1.0)), 1),
+        (chat(gaps=(0.001, 1.1)), 0),
         (failed(), 0),
         (left(), 0),
         (decision(0.1), 1),

@@ -12,9 +12,9 @@ RULES = Path(__file__).parents[3] / "deploy" / "prometheus" / "rules"
 
 
 def test_the_manifest_is_what_the_generator_writes(tmp_path: Path) -> None:
-    output = tmp_path / "rule.yaml"
-    assert main(["--output", str(output), "--slos", str(DEFAULT_FILE)]) == 0
-    assert output.read_text() == OUTPUT.read_text()
+    assert main(["--output", str(tmp_path / "made"), "--slos", str(DEFAULT_FILE)]) == 0
+    (made,) = (tmp_path / "made").iterdir()
+    assert (made.name, made.read_text()) == (OUTPUT.name, OUTPUT.read_text())
 
 
 def test_it_holds_the_rules_of_prometheus() -> None:
@@ -30,14 +30,15 @@ def test_another_runbook_is_another_manifest() -> None:
 def test_a_table_that_cannot_be_used_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "slos.toml"
     table.write_text("[[slo]]\n")
-    assert main(["--slos", str(table), "--output", str(tmp_path / "rule.yaml")]) == 2
+    assert main(["--slos", str(table), "--output", str(tmp_path / "made")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "rule.yaml").exists()
+    assert not (tmp_path / "made").exists()
 
 
 def test_a_file_that_cannot_be_written_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "nowhere" / "rule.yaml"
+    (tmp_path / "file").touch()
+    output = tmp_path / "file" / "folder"
     assert main(["--output", str(output)]) == 2
-    assert capsys.readouterr().err == f"{output} cannot be written: No such file or directory\n"
+    assert capsys.readouterr().err == f"{output} cannot be written: Not a directory\n"
