@@ -39,6 +39,13 @@ class Limits:
     idle_seconds: float = 30.0
 
 
+_FRAMING_BYTES = 512 * 1024
+_FRAMING_FACTOR = 16
+"""What may come around the bytes of a body, in chunks' sizes and behind the last: a fixed amount, and so many times its
+length, since a chunk may be of one byte. The first is more than one read, which may hold other requests too. The parser
+keeps an endless chunk extension or trailer to itself."""
+
+
 class _Refused(Exception):
     """Ends the parser's work on a connection; the reason is kept in the protocol."""
 
@@ -58,9 +65,9 @@ class StrictProtocol(HttpToolsProtocol):
         self._limits = limits
         self._refusal: ReparteeError = MalformedHttp()
         self._head_timer: asyncio.TimerHandle | None = None
-        self._in_head = False
-        self._head_bytes = 0
-        """Received in this head, where it is not whole; else of its header fields."""
+        self._in_head = self._in_body = False
+        self._received = self._body_bytes = 0
+        """Bytes since the head began, or since it ended; and those of them that are the body."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing is closed."""
@@ -73,20 +80,23 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; the parser keeps an unfinished header field to itself, so the bytes of a head are counted here too."""
+        """Parse; the parser keeps an unfinished header field to itself, so bytes are counted here too."""
         if self.parser is None or self.transport.is_closing():
             return
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.url_bytes + self._limits.header_bytes:
-                self._refuse(HeadersTooLarge())
+        if self.transport.is_closing():
+            return
+        self._received += len(data)
+        if self._in_head and self._received > self._limits.url_bytes + self._limits.header_bytes:
+            self._refuse(HeadersTooLarge())
+        elif self._in_body and self._received > _FRAMING_BYTES + _FRAMING_FACTOR * self._body_bytes:
+            self._refuse(MalformedHttp())
 
     def on_message_begin(self) -> None:
         """Offer the transport's `abort` to the application: `close` would wait for the written bytes to leave."""
         super().on_message_begin()
         self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._received = True, 0
         self._stop_timer()
         self._head_timer = self.loop.call_later(self._limits.header_seconds, self._on_slow_head)
 
@@ -104,7 +114,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: serve the request if it is well-formed."""
-        self._in_head = False
+        self._in_head, self._in_body, self._received, self._body_bytes = False, True, 0, 0
         self._stop_timer()
         # As sent: name, colon, space, value, line end.
         if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.header_bytes:
@@ -112,6 +122,16 @@ class StrictProtocol(HttpToolsProtocol):
         if not self._is_well_framed():
             self._stop(MalformedHttp())
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body."""
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._in_body = False
+        super().on_message_complete()
 
     def _is_well_framed(self) -> bool:
         values: dict[bytes, list[bytes]] = {}

@@ -177,6 +177,21 @@ async def test_a_chunk_in_doubt_ends_the_connection(chunks: bytes) -> None:
         assert "/smuggled" not in served.application.paths
 
 
+@pytest.mark.parametrize("begun", [b"3;extension=", b"0\r\ntrailer: ", b"0\r\n"])
+async def test_what_never_ends_around_a_body_is_cut(begun: bytes) -> None:
+    async with serving() as served:
+        top = head(HOST, "transfer-encoding: chunked", method="POST", path="/chunks")
+        endless = b"a: b\r\n" * 1000 if begun.endswith(b"\n") else b"a" * 6000
+        assert await served.say(top + begun, *[10 * endless] * 20, wait=0.01) == b""
+        assert served.application.paths == ["/chunks"]
+
+
+async def test_a_body_in_chunks_of_one_byte_is_served() -> None:
+    async with serving() as served:
+        top = head(HOST, CLOSE, "transfer-encoding: chunked", method="POST")
+        assert b" 200 " in await served.say(top + b"1;a=b\r\nx\r\n" * 20_000 + b"0\r\nt: r\r\n\r\n")
+
+
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
