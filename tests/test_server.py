@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.sse import EventStream, StreamLimits, event
 from app.engine.client import AsyncEngine
+from app.metrics import Metrics
 from app.observation import Observation
 from app.server import CannotListen, Server, open_listeners, uvicorn_config
 from app.settings import Settings
@@ -65,7 +66,7 @@ async def _unread_stream(server: uvicorn.Server) -> AsyncIterator["asyncio.Task[
 
 
 async def test_a_client_that_does_not_read_keeps_no_socket() -> None:
-    server = uvicorn.Server(uvicorn_config(_app(0.3), Settings(port=0)))
+    server = uvicorn.Server(uvicorn_config(_app(0.3), Settings(port=0), Metrics("toy")))
     async with _unread_stream(server) as serving:
         await _until(lambda: not server.server_state.connections)
         server.should_exit = True
@@ -78,7 +79,7 @@ async def test_a_second_signal_cuts_off_who_does_not_read_after_the_drain(
     caplog.set_level("INFO")
     settings = Settings(model="m", drain_delay_seconds=0, drain_seconds=3600)
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(_app(3600), settings), engine, settings)
+    server = Server(uvicorn_config(_app(3600), settings, Metrics("toy")), engine, settings)
     async with _unread_stream(server) as serving:
         signal.raise_signal(signal.SIGTERM)
         await _until(lambda: any("Waiting for connections to close" in line for line in caplog.messages))
