@@ -14,6 +14,7 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 
 from app.metric_families.buckets import BOUNDS, PREFIX
+from app.metric_families.weighted_histogram import WeightedHistogram
 
 Key = TypeVar("Key", str, bool, tuple[str, str], tuple[str, bool])
 
@@ -50,6 +51,12 @@ class Registry:
         """A histogram for each of the known values of `labels`."""
         family = self._histogram(name, text, ("model", *labels))
         return {key: family.labels(self.model, *_values(key)) for key in keys}
+
+    def weighted_histogram(self, name: str, text: str) -> WeightedHistogram:
+        """A histogram with the label `model` alone, of which many observations are made at once."""
+        made = WeightedHistogram(PREFIX + name, text, {"model": self.model}, self.bounds[PREFIX + name])
+        self.add(made)
+        return made
 
     def counter(self, name: str, text: str) -> Counter:
         """A counter with the label `model` alone."""
