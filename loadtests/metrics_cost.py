@@ -3,10 +3,11 @@
     python -m loadtests.metrics_cost [--rounds 7] [--tokens 1000] [--write]
 
 Two services with the embedded model run side by side, one as it is (all metrics, vLLM's names too, log lines; no
-traces), one without metrics and with errors alone in its log; only one is asked at a time, in turns. The lag of the
-event loop is what the service itself measures ten times a second, while scrapes follow each other without a pause.
+traces), one without metrics and with errors alone in its log; only one is asked at a time, in turns. Each round starts
+both anew, since two processes that run the same differ by some per cent as long as they live. The lag of the event loop
+is what the service itself measures ten times a second, while scrapes follow each other without a pause.
 Sixteen streams of random letters speak at once: sampled for the gaps, since their tokens come one by one, and greedy
-for the throughput, which is highest then. Ends by itself within five minutes, with code 1 where a promise was not kept
+for the throughput, which is highest then. Ends by itself within ten minutes, with code 1 where a promise was not kept
 or not measured.
 """
 
@@ -35,7 +36,7 @@ from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
-from loadtests.processes import free_port, running
+from loadtests.processes import Running, free_port, running
 from loadtests.prompts import letters
 from loadtests.report import gates_table, number, table
 
@@ -45,6 +46,11 @@ LAG = "repartee_event_loop_lag_seconds"
 STREAMS = 16
 Subject = TypeVar("Subject")
 _START_SECONDS = 120.0
+_SETTINGS = {
+    "app": {"METRICS_VLLM_ALIASES": "true"},
+    "loadtests.unobserved_service": {"LOG_LEVEL": "error"},
+}
+"""The modules of the two services, and in what their settings differ."""
 
 _LAG_SECONDS = 5.0
 _WARM_UP = 4
@@ -158,25 +164,22 @@ async def scraped_each_second(base: str) -> None:
         await asyncio.sleep(1.0)
 
 
-async def measure(watched: str, bare: str, model: str, rounds: int, tokens: int) -> Figures:
-    """All figures, in rounds whose order turns round each time."""
-    figures = Figures()
+async def measure(figures: Figures, watched: str, bare: str, model: str, turn: int, tokens: int) -> None:
+    """One round, whose order is another than that of the round before."""
     for base in (watched, bare) * _WARM_UP:
         await speak(base, model, tokens, 0.0, 0)  # not counted: it warms up, as does the next
     await speak(watched, model, tokens, 1.0, 0)
-    for turn in range(1, rounds + 1):
-        for pair in range(_PAIRS):
-            for base in _in_turn(watched, bare, pair):
-                found = speed(await speak(base, model, tokens, 0.0, _PAIRS * turn + pair))
-                (figures.speed_watched if base == watched else figures.speed_bare).append(found)
-        for scraping in _in_turn(False, True, turn):
-            await lag(watched, figures, scraping=scraping)
-        for scraping in _in_turn(False, True, turn):
-            found = await gap_beside_scrapes(watched, model, tokens, turn, scraping=scraping)
-            (figures.gap_scraped if scraping else figures.gap_alone).append(found)
+    for pair in range(_PAIRS):
+        for base in _in_turn(watched, bare, pair):
+            found = speed(await speak(base, model, tokens, 0.0, _PAIRS * turn + pair))
+            (figures.speed_watched if base == watched else figures.speed_bare).append(found)
+    for scraping in _in_turn(False, True, turn):
+        await lag(watched, figures, scraping=scraping)
+    for scraping in _in_turn(False, True, turn):
+        found = await gap_beside_scrapes(watched, model, tokens, turn, scraping=scraping)
+        (figures.gap_scraped if scraping else figures.gap_alone).append(found)
     lines = (await asyncio.to_thread(scrape, watched)).splitlines()
     figures.series = sum(not line.startswith("#") for line in lines)
-    return figures
 
 
 async def gap_beside_scrapes(base: str, model: str, tokens: int, seed: int, *, scraping: bool) -> float:
@@ -258,38 +261,43 @@ def _middle_and_ends(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def main() -> int:
-    """Start both services, measure, print the page; returns the exit code (1: a gate that is not passed)."""
+    """Measure in rounds, print the page; returns the exit code (1: a gate that is not passed)."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=1000, help="of each stream")
     dated_page.add_option(parser, "metrics")
     arguments = parser.parse_args()
     command = f"python -m loadtests.metrics_cost --rounds {arguments.rounds} --tokens {arguments.tokens}"
-    subjects = {
-        "app": {"METRICS_VLLM_ALIASES": "true"},
-        "loadtests.unobserved_service": {"LOG_LEVEL": "error"},
-    }
-    with ExitStack() as stack:
-        servers, bases = [], []
-        for module, settings in subjects.items():
-            port = free_port()
-            settings |= {"PORT": str(port), "DEVICE": "cpu", "KV_CACHE_TOKENS": "32768", "LOG_FORMAT": "json"}
-            environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
-            server = stack.enter_context(running([sys.executable, "-m", module], environment))
-            server.wait_for(port, "/readyz", _START_SECONDS)
-            servers.append(server)
-            bases.append(f"http://127.0.0.1:{port}")
-        model = Path(EMBEDDED_MODEL).name
-        try:
-            figures = asyncio.run(measure(bases[0], bases[1], model, arguments.rounds, arguments.tokens))
-        except RequestFailed as failure:
-            logs = "\n".join(server.tail() for server in servers)
-            sys.exit(f"{failure} The services' last words:\n{logs}")
+    figures = Figures()
+    for turn in range(1, arguments.rounds + 1):
+        with ExitStack() as stack:
+            servers = _start(stack, turn)
+            watched, bare = (servers[module][1] for module in _SETTINGS)
+            try:
+                model = Path(EMBEDDED_MODEL).name
+                asyncio.run(measure(figures, watched, bare, model, turn, arguments.tokens))
+            except RequestFailed as failure:
+                logs = "\n".join(server.tail() for server, _ in servers.values())
+                sys.exit(f"{failure} The services' last words:\n{logs}")
     page = report(figures, command)
     print(page)
     if arguments.write:
         dated_page.write("metrics", page)
     return exit_code(figures)
+
+
+def _start(stack: ExitStack, turn: int) -> dict[str, tuple[Running, str]]:
+    """Both services, ready, with their addresses: each turn the other one first."""
+    started = {}
+    watched, bare = _SETTINGS
+    for module in _in_turn(watched, bare, turn):
+        port = free_port()
+        settings = {"PORT": str(port), "DEVICE": "cpu", "KV_CACHE_TOKENS": "32768", "LOG_FORMAT": "json"}
+        environment = {f"REPARTEE_{name}": value for name, value in (settings | _SETTINGS[module]).items()}
+        server = stack.enter_context(running([sys.executable, "-m", module], environment))
+        server.wait_for(port, "/readyz", _START_SECONDS)
+        started[module] = server, f"http://127.0.0.1:{port}"
+    return started
 
 
 def exit_code(figures: Figures) -> int:
