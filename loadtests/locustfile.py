@@ -229,6 +229,8 @@ class Customers(_Recorder):
     @task
     def ask(self) -> None:
         """One request."""
+        # A user who is stopped while it thinks may wake up before it is killed, and must not begin what would be cut off.
+        gevent.sleep(0)
         self.send(self.environment.runner.target_user_count)
 
 

@@ -32,6 +32,27 @@ class Wrong(FastHttpUser):
 """
 
 
+STOPPED = """
+from types import SimpleNamespace
+import gevent
+from gevent.event import Event
+from loadtests.locustfile import Customers
+
+class User(Customers):
+    environment = SimpleNamespace(runner=SimpleNamespace(target_user_count=1))
+    def __init__(self): pass
+    def send(self, stage): print("sent")
+
+woken = Event()
+user = gevent.spawn(lambda: woken.wait() and User().ask())
+gevent.sleep(0)
+woken.set()
+if KILL:
+    user.kill(block=False)
+user.join()
+"""
+
+
 async def answer(exchange: Exchange) -> None:
     """A model list, or a chat of known delays."""
     if exchange.path == "/v1/models":
@@ -180,3 +201,13 @@ async def test_what_cannot_be_run_is_told_in_one_line(options: tuple[str, ...]) 
     async with asyncio.timeout(100):
         output = await locust("http://127.0.0.1:9", file, "Arrivals", "--step-seconds", "1", *options, code=2)
     assert output.count("loadtests/locustfile.py: ") == 1 and "Traceback" not in output
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("kill", "said"), [(False, b"sent\n"), (True, b"")])
+async def test_a_user_who_is_stopped_while_it_thinks_begins_no_request(kill: bool, said: bytes) -> None:
+    script = STOPPED.replace("KILL", str(kill))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert (await process.communicate())[0] == said
