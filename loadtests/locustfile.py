@@ -229,7 +229,7 @@ class Customers(_Recorder):
     @task
     def ask(self) -> None:
         """One request."""
-        # A user who is stopped while it thinks may wake up before it is killed, and must not begin what would be cut off.
+        # A user who is stopped while it thinks may wake up before it is killed, and must begin nothing then.
         gevent.sleep(0)
         self.send(self.environment.runner.target_user_count)
 
