@@ -55,6 +55,7 @@ lock: .venv/.dev ## resolve requirements/*.in anew; UPGRADE=--upgrade takes newe
 	cd requirements && ../$(LOCK) $(UPGRADE) runtime.in -o runtime.txt
 	cd requirements && ../$(LOCK) $(UPGRADE) scale.in -o scale.txt
 	cd requirements && ../$(LOCK) $(UPGRADE) dev.in -o dev.txt
+	cd requirements && ../$(LOCK) $(UPGRADE) guidellm.in -o guidellm.txt
 
 docs: .venv/.dev ## write all that is generated: settings, metrics, rules, dashboards
 	$(BIN)/python -m docs.settings_table
@@ -85,6 +86,13 @@ clean: ## remove .venv and the caches
 
 .venv/.scale: requirements/scale.txt | .venv/.runtime
 	$(PIP) --no-deps --require-hashes -r $<
+	@touch $@
+
+# For the cross-check alone; the last line lets it find the service's torch behind its own packages.
+.venv/.guidellm: requirements/guidellm.txt | $(TORCH_STAMP)
+	$(PYTHON) -m venv --clear .venv/guidellm
+	.venv/guidellm/bin/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r $<
+	@echo ../../../../lib/python3.11/site-packages > .venv/guidellm/lib/python3.11/site-packages/service.pth
 	@touch $@
 
 $(TORCH_STAMP): requirements/torch.txt | .venv/.runtime
