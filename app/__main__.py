@@ -81,4 +81,11 @@ if __name__ == "__main__":
         code = exit_codes.FAILED
     except KeyboardInterrupt:
         code = exit_codes.of_signal(signal.SIGINT)
+    except ModuleNotFoundError as error:
+        if (error.name or "app").partition(".")[0] == "app":
+            raise
+        print(
+            f"{error}: run it in the environment that `make serve` fills, .venv/bin/python", file=sys.stderr
+        )
+        code = exit_codes.CONFIGURATION
     sys.exit(code)

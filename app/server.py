@@ -124,9 +124,13 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
     async def _drain_all(self, sig: int) -> None:
+        delay = 0.0 if sig == signal.SIGINT else self._delay_seconds  # a terminal has no load balancer
+        logger.info(
+            "%s: new work is taken for %g s more, and open requests have %g s after that; open now: %d",
+            *(signal.Signals(sig).name, delay, self._drain_seconds, self._engine.num_open),
+        )
         self._engine.leave()
-        if sig != signal.SIGINT:  # somebody at a terminal has no load balancer
-            await asyncio.sleep(self._delay_seconds)
+        await asyncio.sleep(delay)
         started = time.monotonic()
         await self._engine.stop(self._drain_seconds)
         # What is left are bytes on their way to slow readers.

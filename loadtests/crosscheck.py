@@ -165,7 +165,8 @@ def main(arguments: Sequence[str]) -> int:
     head = ["client", "requests", "the service counts", "TTFT p50 ms", "the service's bucket, ms", "agrees"]
     verdict = "**They agree.**" if not faults else "**They do not agree:** " + "; ".join(faults) + "."
     text = (
-        f"{options.requests} chats each at a constant {options.rate:g} a second, one client after the other.\n\n"
+        f"{options.requests} chats each at a constant {options.rate:g} a second, one client after the other. "
+        "Medians agree within one bucket.\n\n"
         f"{aligned(head, [client.row() for client in clients])}\n\n{verdict}"
     )
     print(text)

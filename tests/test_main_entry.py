@@ -97,3 +97,10 @@ def test_a_reader_that_has_seen_enough_gets_no_stack_trace() -> None:
     run.stdout.close()
     with run:
         assert run.stderr.read() == b""
+
+
+def test_without_its_environment_one_line_says_so() -> None:
+    """`-S` leaves the site-packages out, as the system's own interpreter does."""
+    run = subprocess.run([sys.executable, "-S", "-m", "app", "doctor"], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (WRONG, "", 1)
+    assert "No module named" in run.stderr and ".venv/bin/python" in run.stderr

@@ -186,7 +186,10 @@ def test_progress_names_the_phase_and_its_seconds(capsys: pytest.CaptureFixture[
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("sig", "delay"), [(signal.SIGTERM, 0.3), (signal.SIGINT, 0.0)])
-async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: float) -> None:
+async def test_new_work_is_taken_during_the_delay_of_a_drain(
+    sig: int, delay: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     settings = Settings(model="m", drain_delay_seconds=0.3, drain_seconds=7)
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
     server = Server(uvicorn_config(object(), settings, Metrics("toy")), engine, settings)
@@ -196,6 +199,7 @@ async def test_new_work_is_taken_during_the_delay_of_a_drain(sig: int, delay: fl
         await asyncio.sleep(0.01)
     assert time.monotonic() - started >= delay
     assert engine.state == "draining"
+    assert f"new work is taken for {delay:g} s more, and open requests have 7 s after that" in caplog.text
     assert server.config.timeout_graceful_shutdown == 7  # what the drain left
 
 

@@ -22,7 +22,9 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Load the model, say what was found, then serve until the API process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the API process decides
+    # Both may reach the whole group, by a terminal or a service manager; the API process decides what becomes of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with (
         socket.socket(fileno=int(sys.argv[1])) as end,
         contextlib.suppress(BrokenPipeError, ConnectionResetError),

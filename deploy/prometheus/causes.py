@@ -206,7 +206,7 @@ def _process(job: str) -> tuple[Alert, ...]:
             summary="Replicas end soon after their start, and others take their place",
             description=f"{{{{ $value }}}} replicas of {_JOB} were started within 15 minutes and are gone, "
             "though nobody told them to end.",
-            labels={"process": "api"},
+            labels={"process": "replica"},
         ),
         Alert(
             "Restarting",

@@ -102,6 +102,17 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
     assert service.process.wait(30) == 0
 
 
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_is_the_api_process_affair(service: Service, sig: signal.Signals) -> None:
+    """systemd and `timeout` send it to every process; the engine must finish what is open."""
+    engine = service.engine_process
+    os.kill(engine, sig)
+    answer = httpx.post(
+        f"{service.url}/v1/chat/completions", json=STREAM | {"stream": False, "max_tokens": 3}, timeout=60
+    )
+    assert answer.status_code == 200 and service.engine_process == engine
+
+
 def test_work_that_comes_before_balancers_look_away_is_served() -> None:
     with running_service(drain_delay_seconds="3") as service:
         service.begin_end()

@@ -42,7 +42,7 @@ def test_the_rule_files_are_those_of_the_table() -> None:
 
 
 def test_promtool_takes_the_rules() -> None:
-    check = promtool("check", "rules", *RULES.iterdir())
+    check = promtool("check", "rules", "--lint-fatal", *RULES.iterdir())
     assert check.returncode == 0, check.stdout + check.stderr
 
 
