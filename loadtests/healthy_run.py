@@ -162,8 +162,8 @@ def render(
         table(
             ["objective", "task", "bad in the worst 5 minutes", f"a page over {paging.long} is above"], rows
         ),
-        "\nA scrape reads what was good before it reads what was counted, so requests that end between the two look bad "
-        "in it.\n",
+        "\nA scrape reads what was good before it reads what was counted, so requests that end between the two look "
+        "bad in it.\n",
         summary(figures(samples, slos, span(samples))),
     ]
     if void := void_reason(samples):
