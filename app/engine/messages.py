@@ -78,7 +78,9 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         labels: for a decision, the token ids of each label (at least one each, usually with the token that
             ends a turn); the answer is the log-probability of each after the prompt, and nothing is sampled.
         timeout: seconds from now to the request's deadline; None has none.
-        priority: lower runs earlier; ties go by deadline, then by arrival.
+        due: seconds from now within which its answer should begin; nothing happens if it does not.
+        priority: lower runs earlier among those of one tenant; ties go by who is due, or has its deadline, first.
+        tenant: who asks; tenants share the engine evenly while they wait for it.
         cache_salt: sequences share KV blocks only under equal salts.
         said: tokens that another process generated already, and that the answer goes on behind.
     """
@@ -88,7 +90,9 @@ class AddRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     sampling: SamplingParams = SamplingParams()
     labels: list[list[int]] = []
     timeout: float | None = None
+    due: float | None = None
     priority: int = 0
+    tenant: str = ""
     cache_salt: str = ""
     said: list[int] = []
 

@@ -1,6 +1,5 @@
 """Scheduler: which sequences run in the next step, with how many tokens, and what became of them."""
 
-import bisect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Protocol
 from app.engine.core.ahead import Burst, Draft, Fate
 from app.engine.core.block_manager import BlockManager, require
 from app.engine.core.sequence import Sequence, SequenceStatus
+from app.engine.core.waiting_queue import GENERATED_WEIGHT, WaitingQueue
 from app.engine.messages import FinishReason, SequenceOutput, TokenLogprob
 
 
@@ -68,10 +68,6 @@ class Speculation(Protocol):
 _NO_DRAFT = Draft()
 
 
-def _order(sequence: Sequence) -> tuple[int, float, float, int]:
-    return sequence.order
-
-
 class Scheduler:
     """Hands out a token budget a step: decodes first, then prompts in chunks.
 
@@ -120,7 +116,7 @@ class Scheduler:
         self.speculation = speculation
         self._rounds = rounds
         self._clock = clock
-        self._waiting: list[Sequence] = []
+        self._waiting = WaitingQueue()
         self._running: list[Sequence] = []
         self._by_id: dict[int, Sequence] = {}
         self._ended: list[Sequence] = []
@@ -147,11 +143,11 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless queues, ids and blocks agree."""
-        queued = sorted(sequence.id for sequence in self._waiting + self._running)
+        queued = sorted(sequence.id for sequence in (*self._waiting, *self._running))
         require(sorted(self._by_id) == queued, "ids and queues differ")
         holding = [s for s in self._waiting if s.block_table or s.num_computed]
         require(not holding, "a waiting sequence holds blocks")
-        require(self._waiting == sorted(self._waiting, key=_order), "the queue is out of order")
+        require(self._waiting.is_in_order(), "the queue is out of order")
         self.blocks.check_invariants(self._running)
 
     # Commands
@@ -159,7 +155,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence. One that can never run fails at the next step instead of waiting for ever."""
         self._by_id[sequence.id] = sequence
-        bisect.insort(self._waiting, sequence, key=_order)
+        self._waiting.add(sequence)
         if not self._can_run(sequence):
             self._end(sequence, FinishReason.FAILED)
 
@@ -179,7 +175,7 @@ class Scheduler:
             if sequence.status is SequenceStatus.RUNNING:
                 self._continue(sequence, scheduled)
         if not self.preemptions:
-            for sequence in list(self._waiting):
+            for sequence in self._waiting.in_turn():
                 if len(self._running) == self._max_running or not self._admit(sequence, scheduled):
                     break
         if scheduled and scheduled[-1].sequence.is_decoding:  # then all are
@@ -276,11 +272,12 @@ class Scheduler:
         if not self.blocks.allocate(sequence, len(sequence.tokens)):
             self._release(sequence)
             return False
-        self._waiting.remove(sequence)
+        self._waiting.take(sequence)
         self._running.append(sequence)
         sequence.status = SequenceStatus.RUNNING
-        if sequence.first_scheduled is None:
+        if sequence.first_scheduled is None:  # what a preempted one computes again is not its tenant's doing
             sequence.first_scheduled, sequence.cached_tokens = self._clock(), sequence.num_computed
+            self._waiting.served(sequence.request.tenant, sequence.num_uncomputed)
         scheduled.append(ScheduledSequence(sequence, sequence.num_computed, self._grant(sequence, scheduled)))
         return True
 
@@ -290,7 +287,7 @@ class Scheduler:
         self._release(sequence)
         sequence.label_logprobs.clear()
         sequence.status = SequenceStatus.WAITING
-        bisect.insort(self._waiting, sequence, key=_order)
+        self._waiting.add(sequence)
 
     def _release(self, sequence: Sequence) -> None:
         self.blocks.free(sequence)
@@ -330,6 +327,7 @@ class Scheduler:
             count += 1
             if reason := self._append(sequence, token):
                 break
+        self._waiting.served(sequence.request.tenant, GENERATED_WEIGHT * (count + 1))
         if result.fate:
             self.accepted += min(result.fate.accepted, count)
         if count:  # all tokens before the last have their K and V

@@ -115,5 +115,8 @@ class Sequence:
 
     @property
     def order(self) -> tuple[int, float, float, int]:
-        """Sort key of the queue: priority, then earliest deadline, then arrival."""
-        return (self.request.priority, self.deadline, self.arrival, self.id)
+        """Sort key of a tenant's queue: priority, then who is due first, then arrival."""
+        due = self.deadline
+        if self.request.due is not None:
+            due = min(due, self.arrival + self.request.due)
+        return (self.request.priority, due, self.arrival, self.id)
