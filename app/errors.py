@@ -206,7 +206,7 @@ class Unavailable(ReparteeError):
 
 
 class Overloaded(Unavailable):
-    """The queue is full, or so long that the deadline would pass in it."""
+    """The queue is full, or so long that the answer would come too late."""
 
     def __init__(self, retry_after: float) -> None:
         super().__init__("The server is overloaded.", retry_after)

@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from app import __version__
+from app.api.admission import AdmissionMiddleware
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.cors import CrossOriginMiddleware
 from app.api.deps import Services
@@ -77,7 +78,7 @@ def create_app(
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
         lifespan=_lifespan(settings, engine, services.metrics, answers_of(settings, services.tokenizer)),
-        middleware=_middleware(settings, services.metrics, spans),
+        middleware=_middleware(settings, engine, services.metrics, spans),
         telemetry=telemetry(spans),
         separate_input_output_schemas=False,
         docs_url=None,  # the framework's pages load scripts from elsewhere
@@ -129,7 +130,9 @@ def answers_of(settings: Settings, tokenizer: Tokenizer) -> bytes:
     return known_answers(path, tokenizer) if wanted else b""
 
 
-def _middleware(settings: Settings, metrics: Metrics, spans: SpanMaker | None) -> list[Middleware]:
+def _middleware(
+    settings: Settings, engine: Engine, metrics: Metrics, spans: SpanMaker | None
+) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
     keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
     if keys:
@@ -146,6 +149,7 @@ def _middleware(settings: Settings, metrics: Metrics, spans: SpanMaker | None) -
         Middleware(RequestContextMiddleware, metrics=metrics),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
+        Middleware(AdmissionMiddleware, engine=engine),
         Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
     ]
 

@@ -64,6 +64,7 @@ class Metrics:
 
     def __init__(self, model: str, options: MetricOptions | None = None) -> None:
         options = options or MetricOptions()
+        self.slos = options.slos
         families = Registry(model, bounds_with(options.buckets, options.slos))
         self.registry = families.collectors
         self._requests = RequestFamilies(families, Objectives(families, options.slos))

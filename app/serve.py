@@ -19,6 +19,7 @@ from app.server import CannotListen, Server, new_event_loop, open_listeners, uvi
 from app.services.known_answers import InvalidAnswersFile
 from app.services.model_file import InvalidModelFile
 from app.settings import PREFIX, Settings
+from app.slos import answer_within
 
 if TYPE_CHECKING:
     from app.tracing import Tracing
@@ -95,6 +96,7 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         settings.engine_config(),
         metrics,
         max_waiting=settings.max_waiting,
+        objectives=answer_within(metrics.slos),
         on_failed=on_failed,
         on_progress=report.progress,
         on_ready=report.ready,

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -79,3 +80,13 @@ def load_slos(path: Path = DEFAULT_FILE) -> tuple[Slo, ...]:
         raise InvalidSlos(
             ": ".join(part for part in parts if part)
         ) from error  # the whole table has no place
+
+
+def answer_within(slos: Iterable[Slo]) -> dict[Task, float]:
+    """Seconds within which an answer should begin, or a decision end, by task; not of tasks without an objective."""
+    return {
+        task: slo.threshold_seconds
+        for slo in slos
+        if slo.name in ("ttft", "e2e") and slo.threshold_seconds is not None
+        for task in slo.tasks
+    }

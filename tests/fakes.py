@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from app.engine.admission import Work
 from app.engine.interface import EngineState
 from app.engine.messages import (
     FinishReason,
@@ -31,6 +32,7 @@ class Submitted:
     labels: list[list[int]]
     timeout: float | None
     priority: int
+    tenant: str
     cache_salt: str
 
 
@@ -45,7 +47,7 @@ class FakeEngine:
         finish: the end of an answer that `max_tokens` does not cut.
         fail_after: raise `failure` after so many tokens; None never does.
         hold: answers wait for `release()`; with `hold_after` they first give so many tokens.
-        refusal: raised by `submit`.
+        refusal: raised by `admit`; `admitted`: what it was asked.
         submitted: all requests in order; `aborted`: ids of those that their readers left; `left`: why they did.
     """
 
@@ -65,6 +67,7 @@ class FakeEngine:
     making_progress: bool = True
     started: bool = False
     answers: bytes = b""
+    admitted: list[Work] = field(default_factory=list)
     submitted: list[Submitted] = field(default_factory=list)
     aborted: list[int] = field(default_factory=list)
     left: list[FinishReason] = field(default_factory=list)
@@ -102,6 +105,12 @@ class FakeEngine:
         """Let held answers go on."""
         self._released.set()
 
+    def admit(self, work: Work) -> None:
+        """See `Engine.admit`."""
+        self.admitted.append(work)
+        if self.refusal is not None:
+            raise self.refusal
+
     def submit(
         self,
         prompt: list[int],
@@ -111,13 +120,14 @@ class FakeEngine:
         labels: list[list[int]] | None = None,
         timeout: float | None = None,
         priority: int = 0,
+        tenant: str = "",
         cache_salt: str = "",
     ) -> RequestStream:
         """See `Engine.submit`."""
-        if self.refusal is not None:
-            raise self.refusal
         stream = RequestStream(len(self.submitted) + 1, self._abort)
-        request = Submitted(stream, task, prompt, sampling, labels or [], timeout, priority, cache_salt)
+        request = Submitted(
+            stream, task, prompt, sampling, labels or [], timeout, priority, tenant, cache_salt
+        )
         self.submitted.append(request)
         task = asyncio.get_running_loop().create_task(self._answer(request))
         self._tasks.add(task)

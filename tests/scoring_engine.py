@@ -1,5 +1,6 @@
 """An engine that only scores labels, each by its own tokens alone, and answers at once."""
 
+from app.engine.admission import Work
 from app.engine.interface import EngineState
 from app.engine.messages import (
     FinishReason,
@@ -40,7 +41,7 @@ class ScoringEngine:
     """Stands in for the engine.
 
     Args:
-        room: submissions taken before it says `Overloaded`.
+        room: sequences that it admits before it says `Overloaded`.
         hold: never answer.
         scores: answer this instead.
     """
@@ -56,6 +57,10 @@ class ScoringEngine:
         self.aborted: list[int] = []
         self._room, self._hold, self._scores = room, hold, scores
 
+    def admit(self, work: Work) -> None:
+        if len(self.prompts) + work.sequences > self._room:
+            raise Overloaded(1.0)
+
     def submit(
         self,
         prompt: list[int],
@@ -65,10 +70,9 @@ class ScoringEngine:
         labels: list[list[int]] = [],  # noqa: B006
         timeout: float | None = None,
         priority: int = 0,
+        tenant: str = "",
         cache_salt: str = "",
     ) -> RequestStream:
-        if len(self.prompts) >= self._room:
-            raise Overloaded(1.0)
         self.prompts.append(prompt)
         self.labels.append(labels)
         self.salts.append(cache_salt)

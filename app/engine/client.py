@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
+from app.engine.admission import SEQUENCE_TOKENS, Admission, Pending, Work
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineObserver, EngineState
 from app.engine.messages import (
@@ -27,7 +28,6 @@ from app.errors import (
     Draining,
     EngineDied,
     EngineRestarting,
-    Overloaded,
     ReparteeError,
     SequenceFailed,
     Starting,
@@ -45,8 +45,6 @@ _HUNG_SECONDS, _HUNG_STEPS = 8.0, 15
 longest steps that it has shown, for a large model on a small machine is slow and alive."""
 _UNKNOWN_STEP_SECONDS = 4.0
 """What a step may take where no warm-up has measured one."""
-_TRUSTED_FINISHES = 30
-"""Requests that must have ended with others in the queue all the while, before their pace foretells anything."""
 _RECOVERY_SECONDS = 30.0
 """How long readers wait for another process before their streams end with an error."""
 
@@ -61,7 +59,9 @@ class AsyncEngine:
     Args:
         config: first message to each new process.
         observer: the metrics.
-        max_waiting: sequences that may wait; more are refused as `Overloaded`.
+        max_waiting: sequences that may wait for an answer; more are refused as `Overloaded`.
+        objectives: seconds within which an answer should begin (a decision: end); what is foreseen to be later is
+            refused, too. Without one of its task a request may wait until its deadline.
         on_failed: called with the reason when the first start is hopeless.
         on_progress: called with each finished phase of a start.
         on_ready: called each time an engine process is ready.
@@ -73,12 +73,14 @@ class AsyncEngine:
         observer: EngineObserver,
         *,
         max_waiting: int = 256,
+        objectives: Mapping[Task, float] | None = None,
         on_failed: Callable[[str], None] = lambda reason: None,
         on_progress: Callable[[Progress], None] = lambda progress: None,
         on_ready: Callable[[Ready], None] = lambda info: None,
     ) -> None:
         self._observer = observer
-        self._max_waiting = max_waiting
+        self._max_batch_tokens = config.max_batch_tokens
+        self._admission = Admission(objectives or {}, max_waiting)
         self._supervisor = EngineSupervisor(
             config,
             observer,
@@ -96,12 +98,8 @@ class AsyncEngine:
         self._recovery = Recovery(lambda request: self._supervisor.send(request.again()))
         self._patience: asyncio.TimerHandle | None = None
         self._next_id = 0
-        self._running = 0
         self._last_step = monotonic()
         self._longest_step = 0.0
-        self._last_finish = monotonic()
-        self._seconds_per_finish = 0.1
-        self._queued_finishes = 0
         self._idle = asyncio.Event()
         self._drain_ends = 0.0
         self._watcher: asyncio.Task[None] | None = None
@@ -177,6 +175,11 @@ class AsyncEngine:
 
     # Requests
 
+    def admit(self, work: Work) -> None:
+        """See `Engine.admit`."""
+        self._check_state()
+        self._admission.check(work)
+
     def submit(
         self,
         prompt: list[int],
@@ -186,10 +189,13 @@ class AsyncEngine:
         labels: list[list[int]] | None = None,
         timeout: float | None = None,
         priority: int = 0,
+        tenant: str = "",
         cache_salt: str = "",
     ) -> RequestStream:
         """See `Engine.submit`."""
-        self._admit(prompt, priority, timeout)
+        self._check_state()
+        if self._recovery.is_quarantined(prompt):
+            raise SequenceFailed
         self._next_id += 1
         stream = RequestStream(self._next_id, self._abort)
         added = AddRequest(
@@ -198,11 +204,13 @@ class AsyncEngine:
             sampling=sampling,
             labels=labels or [],
             timeout=timeout,
+            due=self._admission.due(task),
             priority=priority,
+            tenant=tenant,
             cache_salt=cache_salt,
         )
         if not self._open:
-            self._last_step = self._last_finish = monotonic()  # idle until now: silence was no stall
+            self._last_step = monotonic()  # idle until now: silence was no stall
         # Before it counts as open: a value that cannot be encoded must leave nothing behind.
         self._supervisor.send(added)
         request = OpenRequest(added, stream, task)
@@ -210,9 +218,10 @@ class AsyncEngine:
             loop = asyncio.get_running_loop()
             request.expiry = loop.call_later(timeout + _DEADLINE_GRACE, self._expire, stream.id)
         self._open[stream.id] = request
+        self._admission.opened(stream.id, Pending(tenant, _cost(added), request.order))
         return stream
 
-    def _admit(self, prompt: list[int], priority: int, timeout: float | None) -> None:
+    def _check_state(self) -> None:
         state = self.state
         if state is EngineState.DRAINING:
             raise Draining
@@ -220,22 +229,6 @@ class AsyncEngine:
             raise Starting
         if state not in (EngineState.READY, EngineState.LEAVING):
             raise EngineRestarting
-        if self._recovery.is_quarantined(prompt):
-            raise SequenceFailed
-        waiting = len(self._open) - self._running
-        if waiting >= self._max_waiting:
-            raise Overloaded(max(1.0, self._seconds_per_finish * waiting))
-        if timeout is not None:
-            late = self._queue_seconds(waiting, (priority, monotonic() + timeout)) - timeout
-            if late > 0:
-                raise Overloaded(max(1.0, late))
-
-    def _queue_seconds(self, waiting: int, order: tuple[int, float]) -> float:
-        """How long a request of this order would wait at the pace of late; 0 while that foretells nothing."""
-        if self._queued_finishes < _TRUSTED_FINISHES:
-            return 0.0
-        ahead = sum(not request.tokens and request.order <= order for request in self._open.values())
-        return self._seconds_per_finish * min(ahead, waiting)
 
     def _abort(self, request_id: int, reason: FinishReason) -> None:
         request = self._open.get(request_id)
@@ -262,9 +255,6 @@ class AsyncEngine:
         now = monotonic()
         self._last_step = now
         self._longest_step = max(0.99 * self._longest_step, step.stats.seconds)
-        self._running = step.stats.running
-        if not step.stats.waiting:
-            self._queued_finishes = 0
         self._observer.step(step.stats)
         for output in step.outputs:
             request = self._open.get(output.id)
@@ -274,17 +264,18 @@ class AsyncEngine:
                 if request.last_tokens_at is not None:
                     self._observer.inter_token(now - request.last_tokens_at, len(output.tokens))
                 request.last_tokens_at = now
+            if output.tokens or output.finish_reason in (FinishReason.STOP, FinishReason.LENGTH):
+                self._admission.answered(output.id)
             output = request.take(output)
             if output.finish_reason is not None:
                 self._end(request, output.finish_reason)
-                if output.finish_reason is not FinishReason.EXPIRED:  # that one only left the queue
-                    self._note_pace(now)
             self._recovery.heard_of(request, ended=output.finish_reason is not None)
             request.stream.feed(output)
 
     def _end(self, request: OpenRequest, reason: FinishReason) -> None:
         """Forget a request; one that its reader left ended for the reader's reason."""
         self._open.pop(request.added.id, None)
+        self._admission.left(request.added.id)
         if request.expiry is not None:
             request.expiry.cancel()
         left = request.left if reason is FinishReason.ABORTED else None
@@ -292,15 +283,9 @@ class AsyncEngine:
         if not self._open:
             self._idle.set()
 
-    def _note_pace(self, now: float) -> None:
-        self._seconds_per_finish += 0.1 * (min(now - self._last_finish, 5.0) - self._seconds_per_finish)
-        self._last_finish = now
-        self._queued_finishes += 1
-
     # When the process ends
 
     def _on_down(self) -> None:
-        self._running = self._queued_finishes = 0
         culprit = self._recovery.process_ended(self._open.values())
         if culprit is not None:
             self._fail(culprit, SequenceFailed())
@@ -315,6 +300,8 @@ class AsyncEngine:
             self._patience.cancel()
             self._patience = None
         self._last_step = monotonic()
+        if self.info:
+            self._admission.measured(self.info.step_seconds, self._max_batch_tokens)
         self._tell_waiting()
         self._recovery.process_ready(self._open.values())
 
@@ -359,3 +346,7 @@ class AsyncEngine:
         since = [request.last_tokens_at or request.submitted_at for request in self._open.values()]
         oldest = max(0.0, monotonic() - min(since)) if since else 0.0
         self._observer.step(StepStats(waiting=len(since), oldest_wait=oldest))
+
+
+def _cost(request: AddRequest) -> float:
+    return len(request.prompt) + sum(map(len, request.labels)) + SEQUENCE_TOKENS

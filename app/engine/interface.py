@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Protocol
 
+from app.engine.admission import Work
 from app.engine.messages import FinishReason, Ready, SamplingParams, StepStats
 from app.engine.stream import RequestStream
 from app.observation import Task
@@ -35,6 +36,14 @@ class Engine(Protocol):
     def making_progress(self) -> bool:
         """False when there is work and no step has ended for a while."""
 
+    def admit(self, work: Work) -> None:
+        """Judge a request before it is submitted, and before anything else is done for it.
+
+        Raises:
+            Overloaded: it would be answered too late, or the queue is full.
+            Starting, Draining, EngineRestarting: nothing is taken now.
+        """
+
     def submit(
         self,
         prompt: list[int],
@@ -44,13 +53,14 @@ class Engine(Protocol):
         labels: list[list[int]] = ...,
         timeout: float | None = None,
         priority: int = 0,
+        tenant: str = "",
         cache_salt: str = "",
     ) -> RequestStream:
-        """Hand one sequence to the engine, at once and without waiting.
+        """Hand one sequence of a request that was admitted to the engine, at once and without waiting.
 
         Raises:
-            Overloaded, Starting, Draining, EngineRestarting: refused before anything was queued; the first also where
-                the queue is longer than the timeout, by the pace of a service that has been busy for a while.
+            Starting, Draining, EngineRestarting, SequenceFailed: refused before anything was queued; the last where
+                the same prompt ended several processes lately.
         """
 
 

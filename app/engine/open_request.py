@@ -38,16 +38,21 @@ class OpenRequest:
 
     @property
     def order(self) -> tuple[int, float]:
-        """What the engine sorts its queue by: priority, then the instant of the deadline, infinite without one."""
-        timeout = self.added.timeout
-        return self.added.priority, math.inf if timeout is None else self.submitted_at + timeout
+        """What the engine sorts a tenant's queue by: priority, then the instant at which it is due, if ever."""
+        within = (self.added.timeout, self.added.due)
+        soonest = min((seconds for seconds in within if seconds is not None), default=math.inf)
+        return self.added.priority, self.submitted_at + soonest
 
     def again(self) -> AddRequest:
         """What a new process is told: go on behind the tokens that the reader has, until the same deadline."""
-        timeout = self.added.timeout
-        if timeout is not None:
-            timeout = max(0.0, timeout - (time.monotonic() - self.submitted_at))
-        return msgspec.structs.replace(self.added, said=self.tokens, timeout=timeout)
+        gone = time.monotonic() - self.submitted_at
+        timeout, due = self.added.timeout, self.added.due
+        return msgspec.structs.replace(
+            self.added,
+            said=self.tokens,
+            timeout=None if timeout is None else max(0.0, timeout - gone),
+            due=None if due is None else due - gone,
+        )
 
     def take(self, output: SequenceOutput) -> SequenceOutput:
         """Note an output of the engine, and return what the reader gets of it.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from app.engine.admission import Work
 from app.engine.interface import Engine
 from app.engine.label_tree import build_label_tree
 from app.engine.messages import SequenceTimings
@@ -117,12 +118,14 @@ class DecisionService:
         observation: Observation,
         *,
         timeout: float | None = None,
+        tenant: str = "",
         cache_salt: str = "",
     ) -> list[Judgement]:
         """Answer all queries, submitted at once so that they share batches and prefixes.
 
         Args:
             timeout: seconds to the deadline; None takes the server's default.
+            tenant: who asks.
             cache_salt: queries share cached prefixes only under equal salts.
 
         Raises:
@@ -140,6 +143,8 @@ class DecisionService:
         remaining = deadline - observation.elapsed()
         if remaining <= 0:
             raise DeadlineExceeded
+        tokens = sum(len(item.prompt) + sum(map(len, item.labels)) for item in encoded)
+        self._engine.admit(Work("decision", tenant, sequences=len(encoded), tokens=tokens, timeout=remaining))
         streams: list[RequestStream] = []
         try:
             for item in encoded:
@@ -148,6 +153,7 @@ class DecisionService:
                     task="decision",
                     labels=item.labels,
                     timeout=remaining,
+                    tenant=tenant,
                     cache_salt=cache_salt,
                 )
                 streams.append(stream)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Sequence
 
+from app.engine.admission import Work
 from app.engine.interface import Engine
 from app.engine.messages import FinishReason, SequenceOutput, SequenceTimings
 from app.engine.stream import RequestStream, wait_for_any
@@ -138,6 +139,17 @@ def open_generation(
     remaining = timeout - observation.elapsed()
     if remaining <= 0:
         raise DeadlineExceeded
+    task = observation.task or "chat"
+    engine.admit(
+        Work(
+            task=task,
+            tenant=options.tenant,
+            sequences=len(prompts) * options.n,
+            tokens=sum(map(len, prompts)) * options.n,
+            priority=options.priority,
+            timeout=remaining,
+        )
+    )
     streams = list[RequestStream]()
     try:
         for prompt, most in zip(prompts, max_tokens, strict=True):
@@ -146,10 +158,11 @@ def open_generation(
                 streams.append(
                     engine.submit(
                         prompt,
-                        task=observation.task or "chat",
+                        task=task,
                         sampling=sampling,
                         timeout=remaining,
                         priority=options.priority,
+                        tenant=options.tenant,
                         cache_salt=options.cache_salt,
                     )
                 )

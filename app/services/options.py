@@ -29,6 +29,7 @@ class GenerationOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     timeout: float | None = None
     priority: int = 0
+    tenant: str = ""
     cache_salt: str = ""
 
     def sampling_of(self, choice: int, max_tokens: int) -> SamplingParams:

@@ -10,6 +10,7 @@ from app.main import create_app
 from app.metrics import Metrics
 from app.serve import tracing_of
 from app.settings import Settings
+from app.slos import answer_within
 
 _POLL_SECONDS = 0.05
 
@@ -26,7 +27,11 @@ class Service:
         metrics = Metrics.of(settings)
         self._failure = ""
         self._engine = AsyncEngine(
-            settings.engine_config(), metrics, max_waiting=settings.max_waiting, on_failed=self._on_failed
+            settings.engine_config(),
+            metrics,
+            max_waiting=settings.max_waiting,
+            objectives=answer_within(metrics.slos),
+            on_failed=self._on_failed,
         )
         self._stack = ExitStack()
         spans = tracing_of(settings, self._stack)

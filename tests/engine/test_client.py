@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.engine.admission import Work
 from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineState
@@ -140,6 +141,7 @@ async def test_a_full_queue_refuses(engine: AsyncEngine) -> None:
     streams = []
     with pytest.raises(Overloaded) as refusal:
         for _ in range(1000):
+            engine.admit(Work("chat", sequences=1, tokens=2))
             streams.append(engine.submit([5, 6], sampling=short))
     assert refusal.value.retry_after >= 1
     assert len(streams) == 128

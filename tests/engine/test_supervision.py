@@ -2,7 +2,6 @@
 
 import asyncio
 import stat
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 import psutil
 import pytest
 
+from app.engine.admission import Work
 from app.engine.client import AsyncEngine
 from app.engine.config import EngineConfig
 from app.engine.interface import EngineState
@@ -25,6 +25,7 @@ from app.engine.messages import (
     StepOutputs,
     StepStats,
 )
+from app.engine.stream import RequestStream
 from app.errors import DeadlineExceeded, EngineDied, EngineRestarting, Overloaded
 from app.metrics import Metrics
 from app.status_log import Reading, status
@@ -351,52 +352,38 @@ async def test_only_a_first_start_can_be_hopeless() -> None:
     assert reasons == ["no such model"]
 
 
-async def test_an_idle_hour_does_not_count_as_the_pace_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
-    engine = connected(max_waiting=2)
-    for _ in range(100):
+async def test_what_is_open_and_how_fast_it_is_answered_decides_what_is_let_in() -> None:
+    """Thirty answers in ten milliseconds each; then sixty without one, which are more than the objective allows."""
+    engine = connected(objectives={"chat": 0.2})
+
+    def finish(stream: RequestStream) -> None:
+        end = SequenceOutput(id=stream.id, tokens=[7], finish_reason=FinishReason.LENGTH)
+        engine._supervisor.on_message(StepOutputs([end], StepStats()))
+
+    for _ in range(30):
         stream = engine.submit([5])
-        engine._supervisor.on_message(
-            StepOutputs([SequenceOutput(id=stream.id, finish_reason=FinishReason.STOP)], StepStats())
-        )
-        now[0] += 3600.0
-    engine.submit([5])
-    engine.submit([5])
-    with pytest.raises(Overloaded) as refusal:
-        engine.submit([5])
-    assert 1.0 <= refusal.value.retry_after <= 1.5
+        await asyncio.sleep(0.01)
+        finish(stream)
+    await asyncio.sleep(0.05)
+    engine.admit(Work("chat", sequences=1))
+    streams = [engine.submit([5]) for _ in range(60)]
+    with pytest.raises(Overloaded):
+        engine.admit(Work("chat", sequences=1))
+    engine.admit(Work("completion", sequences=1))  # no objective
+    for stream in streams:
+        stream.close()
+        finish(stream)
+    await asyncio.sleep(0.05)
+    engine.admit(Work("chat", sequences=1))
 
 
-async def test_a_request_whose_deadline_would_pass_in_the_queue_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = [time.monotonic()]
-    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
-    engine = connected()
-    streams = [engine.submit([5], timeout=60.0) for _ in range(90)]
-
-    def finish_one(waiting: int) -> None:
-        now[0] += 1.0
-        end = SequenceOutput(id=streams.pop(0).id, tokens=[7], finish_reason=FinishReason.STOP)
-        engine._supervisor.on_message(StepOutputs([end], StepStats(waiting=waiting)))
-
-    engine.submit([5], timeout=35.0)  # nothing is known of the pace yet
-    doomed = [engine.submit([5], timeout=30.0) for _ in range(20)]
-    for left in range(50):
-        finish_one(waiting=90 - left)
-    ends = [SequenceOutput(id=stream.id, finish_reason=FinishReason.EXPIRED) for stream in doomed]
-    engine._supervisor.on_message(StepOutputs(ends, StepStats(waiting=40)))  # says nothing of the pace
-    # 40 are left, at a second each; their deadlines are 10 seconds away.
-    with pytest.raises(Overloaded) as refusal:
-        engine.submit([5], timeout=35.0)
-    assert 4.0 <= refusal.value.retry_after <= 10.0
-    engine.submit([5], timeout=45.0)
-    engine.submit([5], timeout=5.0)  # overtakes them
-    engine.submit([5], timeout=35.0, priority=-1)
-    engine.submit([5])
-    finish_one(waiting=0)  # a pace without a queue is that of those who ask
-    engine.submit([5], timeout=35.0)
+async def test_what_the_engine_is_told_of_who_asks_and_of_when_it_is_due() -> None:
+    engine = connected(objectives={"decision": 0.15})
+    engine.submit([5], task="decision", labels=[[6]], tenant="acme")
+    engine.submit([5], task="chat")
+    decision, chat = (request.added for request in engine._open.values())
+    assert (decision.tenant, decision.due) == ("acme", 0.15)
+    assert (chat.tenant, chat.due) == ("", None)
 
 
 async def test_open_work_without_a_step_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,9 +151,10 @@ def test_the_second_signal_cuts_streams_off_with_one_log_line(
     assert reader.cut
     assert not Path(f"/proc/{engine}").exists()  # though it was held
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [line["message"] for line in lines if line["level"] in ("warning", "error")] == [
-        "a second signal; open requests that are cut off: 1"
-    ]
+    warnings = [line["message"] for line in lines if line["level"] in ("warning", "error")]
+    assert len(warnings) == 1
+    cut = warnings[0].removeprefix("a second signal; open requests that are cut off: ")
+    assert cut in ("1", "2")  # the last probe of readiness may be one of them
     assert not any("Traceback" in line["message"] or "exception" in line for line in lines)
 
 

@@ -116,11 +116,11 @@ async def test_all_queries_are_submitted_and_observed() -> None:
     assert engine.aborted == []
 
 
-async def test_a_refusal_half_way_closes_what_was_submitted() -> None:
+async def test_a_refusal_leaves_nothing_submitted() -> None:
     engine = ScoringEngine(room=2, hold=True)
     with pytest.raises(Overloaded):
         await judge(engine, *[Query(question("a", "b"), "text")] * 3)
-    assert engine.aborted == [1, 2]
+    assert engine.prompts == []
 
 
 async def test_leaving_closes_every_query() -> None:

@@ -52,7 +52,9 @@ class DecisionCall:
     async def judge(self, queries: Sequence[Query], cache_key: str | None = None) -> list[Judgement]:
         """Answer the queries unless the client leaves first."""
         salt = self._tenant if cache_key is None else f"{self._tenant}\0{cache_key}"
-        work = self.service.judge(queries, self._observation, timeout=self._timeout, cache_salt=salt)
+        work = self.service.judge(
+            queries, self._observation, timeout=self._timeout, tenant=self._tenant, cache_salt=salt
+        )
         return await until_disconnect(self._request, work)
 
 

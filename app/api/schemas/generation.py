@@ -127,5 +127,6 @@ class GenerationRequest(StrictModel):
             seed=self.seed,
             timeout=timeout,
             priority=self.priority or 0,
+            tenant=tenant,
             cache_salt=tenant if self.cache_salt is None else f"{tenant}\0{self.cache_salt}",
         )

@@ -382,12 +382,12 @@ async def test_when_a_later_choice_is_refused_the_earlier_ones_are_closed(
 
     def second_refused(*arguments: Any, **options: Any) -> Any:
         if engine.submitted:
-            raise Overloaded(1)
+            raise SequenceFailed
         return submit(*arguments, **options)
 
     engine.submit = second_refused  # type: ignore[method-assign]
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
-        assert (await client.post(PATH, json=body(n=2))).status_code == 503
+        assert (await client.post(PATH, json=body(n=2))).status_code == 500
     assert engine.aborted == [1]
 
 

@@ -1,0 +1,201 @@
+"""Admission: what would be answered too late is refused, and nobody pays for another tenant's queue."""
+
+import itertools
+from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
+
+import pytest
+
+from app.engine.admission import SEQUENCE_TOKENS, Admission, Pending, Work
+from app.errors import Overloaded
+from app.observation import Task
+
+SECOND = 100 - SEQUENCE_TOKENS
+"""Tokens of a sequence that takes a second at the pace of `Service`."""
+
+
+class Service:
+    """Sequences that are answered one after another, a second for each hundred of their cost."""
+
+    def __init__(self, objectives: Mapping[Task, float] | None = None, max_waiting: int = 256) -> None:
+        self.now = 1000.0
+        self.admission = Admission(objectives or {}, max_waiting, clock=lambda: self.now)
+        self.ids = itertools.count()
+
+    def ask(self, tenant: str = "", **work: object) -> int:
+        """One sequence, let in or refused; returns its id."""
+        asked = Work(work.pop("task", "chat"), tenant, **({"sequences": 1, "tokens": SECOND} | work))  # type: ignore[arg-type]
+        self.admission.check(asked)
+        number = next(self.ids)
+        within = (asked.timeout, self.admission.due(asked.task))
+        order = (asked.priority, self.now + min((one for one in within if one is not None), default=inf))
+        self.admission.opened(number, Pending(tenant, asked.tokens + SEQUENCE_TOKENS, order))
+        return number
+
+    def answer(self, number: int, seconds: float = 1.0) -> None:
+        self.now += seconds
+        self.admission.answered(number)
+
+    def learn(self) -> None:
+        """Answer so many that the pace is known, and be idle since."""
+        for number in [self.ask() for _ in range(20)]:
+            self.answer(number)
+        self.now += 100.0
+
+
+def refusal(service: Service, tenant: str = "", **work: object) -> float:
+    """Have a request refused; returns after how many seconds it may come again."""
+    with pytest.raises(Overloaded) as caught:
+        service.ask(tenant, **work)
+    return caught.value.retry_after
+
+
+def fill(service: Service, **work: object) -> int:
+    """How many are let in until one is refused."""
+    for count in range(1000):
+        try:
+            service.ask(**work)
+        except Overloaded:
+            return count
+    raise AssertionError("nothing is refused")
+
+
+def test_nothing_is_refused_before_anything_is_known_but_by_number() -> None:
+    service = Service({"chat": 0.5}, max_waiting=30)
+    for _ in range(30):
+        service.ask()
+    assert refusal(service) >= 1.0
+
+
+def test_a_burst_is_let_in_as_far_as_it_meets_the_objective() -> None:
+    service = Service({"chat": 9.5, "decision": 6.5})
+    service.learn()
+    assert fill(service) == 10
+    assert fill(service, task="decision") == 7  # they are due sooner, and chats wait for them
+    assert service.ask(task="completion")  # no objective
+
+
+def test_a_queue_that_stands_is_kept_short() -> None:
+    """One comes as soon as another is answered: the fifth second is the last with a queue of five."""
+    service = Service({"chat": 20.0})
+    service.learn()
+    waiting = [service.ask() for _ in range(20)]
+    longest = []
+    for _ in range(60):
+        service.answer(waiting.pop(0))
+        with suppress(Overloaded):
+            while True:
+                waiting.append(service.ask())
+        longest.append(len(waiting))
+    assert longest[0] == 20
+    assert max(longest[30:]) == 5
+    for number in waiting:
+        service.answer(number)
+    service.now += 1.5  # nobody came for longer than an answer takes: there is no queue
+    for _ in range(20):
+        service.ask()
+
+
+def test_a_moment_without_work_is_no_end_of_a_queue() -> None:
+    service = Service({"chat": 20.0})
+    service.learn()
+    for _ in range(30):
+        service.answer(service.ask())
+        service.now += 0.1
+    assert fill(service) < 6
+
+
+def test_a_deadline_that_cannot_be_met_is_refused() -> None:
+    service = Service()
+    service.learn()
+    for _ in range(40):
+        service.ask(timeout=60.0)
+    assert 5.0 <= refusal(service, timeout=35.0, priority=1) <= 9.0
+    service.ask(timeout=45.0, priority=1)
+    service.ask(timeout=5.0)  # is ahead of them
+    service.ask(timeout=35.0, priority=-1)
+    service.ask()  # without a deadline it can wait
+
+
+def test_another_tenants_queue_counts_as_much_as_ones_own() -> None:
+    service = Service({"chat": 10.0})
+    service.learn()
+    for _ in range(11):
+        service.ask("loud")
+    refusal(service, "loud")
+    for _ in range(5):
+        service.ask("quiet")
+    refusal(service, "quiet")
+
+
+def test_a_tenant_may_hold_as_many_places_as_it_leaves_free() -> None:
+    service = Service(max_waiting=10)
+    for _ in range(5):
+        service.ask("loud")
+    refusal(service, "loud")
+    for _ in range(2):
+        service.ask("quiet")
+    service.ask("third", sequences=3)  # its first may take all that is left
+    refusal(service, "fourth", sequences=3)
+    assert service.admission.check(Work("chat", "fourth", 2)) is None
+
+
+def test_an_idle_service_takes_whatever_would_take_too_long_by_itself() -> None:
+    service = Service({"chat": 1.0})
+    service.learn()
+    service.ask(tokens=100_000, sequences=32)
+
+
+def test_a_slow_machine_has_objectives_of_its_own() -> None:
+    service = Service({"chat": 0.5})
+    service.admission.measured(2.0, 200)
+    assert service.admission.due("chat") == 20.0
+    assert fill(service) == 21
+
+
+def test_the_warm_up_tells_the_pace_until_something_was_answered() -> None:
+    service = Service({"chat": 5.0})
+    service.admission.measured(0.4, 400)  # ten times as fast as it is
+    assert fill(service) == 51
+    service = Service({"chat": 5.0})
+    service.learn()
+    service.admission.measured(0.4, 400)  # another process
+    assert fill(service) == 6
+
+
+def test_what_ended_without_an_answer_waits_no_more_and_tells_nothing() -> None:
+    service = Service({"chat": 5.0})
+    service.learn()
+    numbers = [service.ask() for _ in range(6)]
+    assert fill(service) == 0
+    service.now += 1000.0
+    for number in numbers:
+        service.admission.left(number)
+    service.now += 100.0
+    assert fill(service) == 6
+
+
+def test_a_long_silence_is_no_pace() -> None:
+    """An engine that was replaced did not become slow by it."""
+    service = Service({"chat": 50.0})
+    service.learn()
+    service.answer(service.ask(), seconds=3600.0)
+    service.now += 10.0
+    for _ in range(40):
+        service.ask()
+
+
+def test_those_who_are_refused_are_spread_over_the_time_that_they_would_take() -> None:
+    service = Service({"chat": 9.5})
+    service.learn()
+    for _ in range(10):
+        service.ask()
+    first = refusal(service)
+    for _ in range(28):
+        last = refusal(service)
+    assert 1.0 <= first <= 4.5
+    assert 29.0 <= last <= 45.0
+    for _ in range(1000):
+        last = refusal(service)
+    assert last <= 90.0
