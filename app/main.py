@@ -157,7 +157,7 @@ def _middleware(
         Middleware(RequestContextMiddleware, metrics=metrics),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
-        Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
+        Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds),
     ]
 
 

@@ -330,7 +330,8 @@ class Reader:
 
 
 def limited(reader: Reader, metrics: RecordingMetrics, **limits: Any) -> ASGIApp:
-    return RequestContextMiddleware(BodyLimitMiddleware(reader, max_bytes=10, **limits), metrics=metrics)
+    limits = {"max_bytes": 10, "seconds": 15.0} | limits
+    return RequestContextMiddleware(BodyLimitMiddleware(reader, **limits), metrics=metrics)
 
 
 async def test_a_body_arrives_whole(metrics: RecordingMetrics) -> None:
