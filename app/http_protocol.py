@@ -49,6 +49,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._received = self._body_bytes = 0
         """Bytes since the head began, or since it ended; and those of them that are the body."""
+        self._parts: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing is closed."""
@@ -65,6 +66,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self.parser is None or self.transport.is_closing():
             return
         super().data_received(data)
+        self._hand_on_body()
         if self.transport.is_closing():
             return
         self._received += len(data)
@@ -105,14 +107,22 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Some of the body."""
+        """One part of the body; a single read may hold tens of thousands of them."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._hand_on_body()
         self._in_body = False
         super().on_message_complete()
+
+    def _hand_on_body(self) -> None:
+        """Give uvicorn the parts as one: it would copy all that it has for each of them."""
+        if self._parts:
+            body = b"".join(self._parts)
+            self._parts.clear()
+            super().on_body(body)
 
     def _is_well_framed(self) -> bool:
         values: dict[bytes, list[bytes]] = {}

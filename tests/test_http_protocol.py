@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.http_protocol import StrictProtocol
 from app.metrics import Metrics
@@ -191,6 +192,24 @@ async def test_a_body_in_chunks_of_one_byte_is_served() -> None:
     async with serving() as served:
         top = head(HOST, CLOSE, "transfer-encoding: chunked", method="POST")
         assert b" 200 " in await served.say(top + b"1;a=b\r\nx\r\n" * 20_000 + b"0\r\nt: r\r\n\r\n")
+
+
+async def test_the_parts_of_a_body_are_not_copied_for_each_other_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """uvicorn's way takes time in the square of a read's parts, in which the event loop serves nobody."""
+    handed_on = list[int]()
+    whole = HttpToolsProtocol.on_body
+
+    def count(self: HttpToolsProtocol, body: bytes) -> None:
+        handed_on.append(len(body))
+        whole(self, body)
+
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", count)
+    async with serving() as served:
+        top = head(HOST, CLOSE, "transfer-encoding: chunked", method="POST")
+        assert b" 200 " in await served.say(top + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
+    assert sum(handed_on) == 50_000 and len(handed_on) < 500
 
 
 @pytest.mark.parametrize(
