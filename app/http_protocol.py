@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.error_handlers import render_error
+from app.api.middleware import log_refused_head
 from app.api.sse import ABORT
 from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, ReparteeError, UrlTooLong
 from app.metrics import Metrics
@@ -155,6 +156,7 @@ class StrictProtocol(HttpToolsProtocol):
             return
         status, headers, body = render_error(error, "")
         self._metrics.http("unmatched", "other", status)
+        log_refused_head(status, error)
         fields = Headers(headers | {"content-length": str(len(body)), "connection": "close"}).raw
         lines = [
             f"HTTP/1.1 {status} {_REASONS[status]}".encode(),

@@ -154,7 +154,7 @@ def _middleware(
     )
     return [
         *([Middleware(TraceMiddleware, spans=spans)] if spans else []),
-        Middleware(RequestContextMiddleware, metrics=metrics),
+        Middleware(RequestContextMiddleware, metrics=metrics, model=settings.served_name),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
         Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds),

@@ -78,7 +78,7 @@ def build(
     extend(app)
     limited = BodyLimitMiddleware(app, max_bytes=max_bytes, seconds=seconds)
     return RequestContextMiddleware(
-        AuthMiddleware(limited, keys=LiveKeys(keys) if keys else None), metrics=metrics
+        AuthMiddleware(limited, keys=LiveKeys(keys) if keys else None), metrics=metrics, model=MODEL
     )
 
 
