@@ -1,16 +1,17 @@
 """The HTTP/1.1 connection: uvicorn's, stricter about framing and bounded in size and time, with our error bodies."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.error_handlers import render_error
+from app.api.middleware import log_refused_head
 from app.api.sse import ABORT
 from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, ReparteeError, UrlTooLong
 from app.metrics import Metrics
+from app.settings import Settings
 
 _REASONS = {
     400: "Bad Request",
@@ -18,25 +19,6 @@ _REASONS = {
     414: "URI Too Long",
     431: "Request Header Fields Too Large",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the head of a request may be.
-
-    Attributes:
-        url_bytes: of the request target.
-        header_bytes: of all header fields together, as they are sent.
-        header_fields: their number.
-        header_seconds: from the first byte of a request to the end of its head, and from the connection to the first.
-        idle_seconds: between two requests.
-    """
-
-    url_bytes: int = 8 * 1024
-    header_bytes: int = 16 * 1024
-    header_fields: int = 64
-    header_seconds: float = 10.0
-    idle_seconds: float = 30.0
 
 
 _FRAMING_BYTES = 512 * 1024
@@ -59,15 +41,16 @@ class StrictProtocol(HttpToolsProtocol):
     the error for a part of it. An application may also end the connection without waiting for its client to read.
     """
 
-    def __init__(self, *arguments: Any, metrics: Metrics, limits: Limits, **options: Any) -> None:
+    def __init__(self, *arguments: Any, metrics: Metrics, settings: Settings, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._metrics = metrics
-        self._limits = limits
+        self._limits = settings
         self._refusal: ReparteeError = MalformedHttp()
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_head = self._in_body = False
         self._received = self._body_bytes = 0
         """Bytes since the head began, or since it ended; and those of them that are the body."""
+        self._parts: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing is closed."""
@@ -84,10 +67,11 @@ class StrictProtocol(HttpToolsProtocol):
         if self.parser is None or self.transport.is_closing():
             return
         super().data_received(data)
+        self._hand_on_body()
         if self.transport.is_closing():
             return
         self._received += len(data)
-        if self._in_head and self._received > self._limits.url_bytes + self._limits.header_bytes:
+        if self._in_head and self._received > self._limits.max_url_bytes + self._limits.max_header_bytes:
             self._refuse(HeadersTooLarge())
         elif self._in_body and self._received > _FRAMING_BYTES + _FRAMING_FACTOR * self._body_bytes:
             self._refuse(MalformedHttp())
@@ -103,13 +87,13 @@ class StrictProtocol(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
         super().on_url(url)
-        if len(self.url) > self._limits.url_bytes:
+        if len(self.url) > self._limits.max_url_bytes:
             self._stop(UrlTooLong())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One whole header field."""
         super().on_header(name, value)
-        if len(self.headers) > self._limits.header_fields:
+        if len(self.headers) > self._limits.max_header_fields:
             self._stop(HeadersTooLarge())
 
     def on_headers_complete(self) -> None:
@@ -117,21 +101,29 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._received, self._body_bytes = False, True, 0, 0
         self._stop_timer()
         # As sent: name, colon, space, value, line end.
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.header_bytes:
+        if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.max_header_bytes:
             self._stop(HeadersTooLarge())
         if not self._is_well_framed():
             self._stop(MalformedHttp())
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Some of the body."""
+        """One part of the body; a single read may hold tens of thousands of them."""
         self._body_bytes += len(body)
-        super().on_body(body)
+        self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._hand_on_body()
         self._in_body = False
         super().on_message_complete()
+
+    def _hand_on_body(self) -> None:
+        """Give uvicorn the parts as one: it would copy all that it has for each of them."""
+        if self._parts:
+            body = b"".join(self._parts)
+            self._parts.clear()
+            super().on_body(body)
 
     def _is_well_framed(self) -> bool:
         values: dict[bytes, list[bytes]] = {}
@@ -164,6 +156,7 @@ class StrictProtocol(HttpToolsProtocol):
             return
         status, headers, body = render_error(error, "")
         self._metrics.http("unmatched", "other", status)
+        log_refused_head(status, error)
         fields = Headers(headers | {"content-length": str(len(body)), "connection": "close"}).raw
         lines = [
             f"HTTP/1.1 {status} {_REASONS[status]}".encode(),

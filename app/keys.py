@@ -62,6 +62,11 @@ class KeyRing:
         self.entries = tuple(entries)
         self._digests = [(bytes.fromhex(entry.sha256), entry) for entry in entries]
 
+    @property
+    def tenants(self) -> list[str]:
+        """Those that have keys, each once, in the order of the file."""
+        return list(dict.fromkeys(entry.tenant for entry in self.entries))
+
     @classmethod
     def load(cls, path: Path) -> "KeyRing":
         """Read a keys file.
@@ -69,10 +74,17 @@ class KeyRing:
         Raises:
             InvalidKeysFile: it cannot be read, is not a JSON list of entries, or has duplicates.
         """
+        return cls.parse(read_keys_file(path))
+
+    @classmethod
+    def parse(cls, content: bytes) -> "KeyRing":
+        """The keys of a file's content.
+
+        Raises:
+            InvalidKeysFile: it is not a JSON list of entries, or has duplicates.
+        """
         try:
-            return cls(msgspec.json.decode(path.read_bytes(), type=list[KeyEntry]))
-        except OSError as error:
-            raise InvalidKeysFile(f"cannot read the keys file: {error.strerror}") from error
+            return cls(msgspec.json.decode(content, type=list[KeyEntry]))
         except msgspec.DecodeError as error:
             raise InvalidKeysFile(f"the keys file is malformed: {error}") from error
 
@@ -86,6 +98,18 @@ class KeyRing:
         if found is None or found.expires is None:
             return found
         return found if (today or datetime.now(UTC).date()) < found.expires else None
+
+
+def read_keys_file(path: Path) -> bytes:
+    """The content of a keys file.
+
+    Raises:
+        InvalidKeysFile: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidKeysFile(f"cannot read the keys file: {error.strerror}") from error
 
 
 def new_key(tenant: str, key_id: str | None = None, scopes: Sequence[Scope] = ()) -> tuple[str, KeyEntry]:

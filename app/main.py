@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from app.api.body_limit import BodyLimitMiddleware
 from app.api.cors import CrossOriginMiddleware
 from app.api.deps import Services
 from app.api.error_handlers import install_error_handlers
+from app.api.live_keys import LiveKeys, follow_keys_file
 from app.api.loop_lag import watch_loop_lag
 from app.api.middleware import RequestContextMiddleware
 from app.api.routes import chat, completions, decisions, docs, models, ops, tokenize
@@ -73,12 +74,15 @@ def create_app(
         InvalidMetricSettings: without `metrics`, those that the settings ask for cannot be made.
     """
     services = _services(settings, engine, metrics or Metrics.of(settings), load_tokenizer)
+    keys = _keys(settings, services.metrics)
     app = FastAPI(
         title="Repartee",
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
-        lifespan=_lifespan(settings, engine, services.metrics, answers_of(settings, services.tokenizer)),
-        middleware=_middleware(settings, engine, services.metrics, spans),
+        lifespan=_lifespan(
+            settings, engine, services.metrics, keys, answers_of(settings, services.tokenizer)
+        ),
+        middleware=_middleware(settings, engine, services.metrics, keys, spans),
         telemetry=telemetry(spans),
         separate_input_output_schemas=False,
         docs_url=None,  # the framework's pages load scripts from elsewhere
@@ -130,13 +134,18 @@ def answers_of(settings: Settings, tokenizer: Tokenizer) -> bytes:
     return known_answers(path, tokenizer) if wanted else b""
 
 
+def _keys(settings: Settings, metrics: Metrics) -> LiveKeys | None:
+    if not settings.api_keys_file:
+        return None
+    ring = KeyRing.load(settings.api_keys_file)
+    metrics.know_tenants(ring.tenants)
+    return LiveKeys(ring)
+
+
 def _middleware(
-    settings: Settings, engine: Engine, metrics: Metrics, spans: SpanMaker | None
+    settings: Settings, engine: Engine, metrics: Metrics, keys: LiveKeys | None, spans: SpanMaker | None
 ) -> list[Middleware]:
     """Outermost first. Browsers send preflights without a key, so CORS comes before the keys."""
-    keys = KeyRing.load(settings.api_keys_file) if settings.api_keys_file else None
-    if keys:
-        metrics.know_tenants(entry.tenant for entry in keys.entries)
     cors = Middleware(
         CrossOriginMiddleware,
         allow_origins=settings.cors_origins,
@@ -146,20 +155,27 @@ def _middleware(
     )
     return [
         *([Middleware(TraceMiddleware, spans=spans)] if spans else []),
-        Middleware(RequestContextMiddleware, metrics=metrics),
+        Middleware(RequestContextMiddleware, metrics=metrics, model=settings.served_name),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
         Middleware(AdmissionMiddleware, engine=engine),
-        Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes),
+        Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds),
     ]
 
 
 def _lifespan(
-    settings: Settings, engine: ManagedEngine, metrics: Metrics, answers: bytes
+    settings: Settings, engine: ManagedEngine, metrics: Metrics, keys: LiveKeys | None, answers: bytes
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with watch_loop_lag(metrics), tell_status(metrics, settings.status_log_seconds):
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(watch_loop_lag(metrics))
+            await stack.enter_async_context(tell_status(metrics, settings.status_log_seconds))
+            if keys and settings.api_keys_file:
+                following = follow_keys_file(
+                    settings.api_keys_file, keys, lambda ring: metrics.know_tenants(ring.tenants)
+                )
+                await stack.enter_async_context(following)
             await engine.start(answers)
             try:
                 yield

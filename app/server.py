@@ -15,7 +15,7 @@ import uvicorn
 import uvloop
 
 from app.engine.client import AsyncEngine
-from app.http_protocol import Limits, StrictProtocol
+from app.http_protocol import StrictProtocol
 from app.metrics import Metrics
 from app.settings import PREFIX, Settings
 
@@ -140,18 +140,17 @@ class Server(uvicorn.Server):
 
 def uvicorn_config(app: object, settings: Settings, metrics: Metrics) -> uvicorn.Config:
     """uvicorn's side of the settings; logging is ours."""
-    limits = Limits()
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
-        http=partial(StrictProtocol, metrics=metrics, limits=limits),  # type: ignore[arg-type]
+        http=partial(StrictProtocol, metrics=metrics, settings=settings),  # type: ignore[arg-type]
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=True,
-        timeout_keep_alive=math.ceil(limits.idle_seconds),
+        timeout_keep_alive=math.ceil(settings.idle_seconds),
         timeout_graceful_shutdown=1,
         ws="none",
     )

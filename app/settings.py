@@ -101,6 +101,18 @@ class Settings(BaseSettings):
 
     # Limits
     max_body_bytes: Count = Field(1 << 20, ge=1024, description="Largest request body, in bytes.")
+    max_url_bytes: Count = Field(8 << 10, ge=256, description="Longest request target, in bytes.")
+    max_header_bytes: Count = Field(16 << 10, ge=1024, description="All header fields together, in bytes.")
+    max_header_fields: Count = Field(64, ge=8, description="Most header fields.")
+    header_seconds: Seconds = Field(
+        10.0,
+        gt=0,
+        description="How long the head of a request may take to arrive, and the first byte on a new connection.",
+    )
+    body_seconds: Seconds = Field(15.0, gt=0, description="How long a request body may take to arrive.")
+    idle_seconds: Seconds = Field(
+        30.0, gt=0, description="How long a connection may be idle between two requests."
+    )
     max_messages: Count = Field(256, ge=1, description="Most messages in one chat request.")
     max_choices: Count = Field(4, ge=1, description="Largest `n`.")
     max_labels: Count = Field(255, ge=2, description="Most labels of one question.")

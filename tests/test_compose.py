@@ -95,7 +95,8 @@ def test_the_documented_overlay_closes_every_replica() -> None:
     assert len(servers) == len(REPLICAS)
     for server in servers:
         assert server["environment"]["REPARTEE_ALLOW_OPEN"] == "false"
-        assert f"./keys.json:{server['environment']['REPARTEE_API_KEYS_FILE']}:ro" in server["volumes"]
+        assert server["environment"]["REPARTEE_API_KEYS_FILE"] == "/run/keys/keys.json"
+        assert "./keys:/run/keys:ro" in server["volumes"]
         assert "model-cache:/cache" in server["volumes"]
     (file,) = re.findall(
         r"# +credentials_file: (\S+)", (ROOT / "deploy/prometheus/prometheus.yml").read_text()

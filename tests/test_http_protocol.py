@@ -9,13 +9,15 @@ from functools import partial
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.http_protocol import Limits, StrictProtocol
+from app.http_protocol import StrictProtocol
 from app.metrics import Metrics
+from app.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Limits(header_seconds=0.2)
+QUICK = Settings(header_seconds=0.2)
 
 
 class Application:
@@ -66,9 +68,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None) -> AsyncIterator[Served]:
+async def serving(settings: Settings | None = None) -> AsyncIterator[Served]:
     application, metrics = Application(), Metrics("toy")
-    protocol = partial(StrictProtocol, metrics=metrics, limits=limits or Limits())
+    protocol = partial(StrictProtocol, metrics=metrics, settings=settings or Settings())
     config = uvicorn.Config(
         application,
         port=0,
@@ -192,6 +194,24 @@ async def test_a_body_in_chunks_of_one_byte_is_served() -> None:
         assert b" 200 " in await served.say(top + b"1;a=b\r\nx\r\n" * 20_000 + b"0\r\nt: r\r\n\r\n")
 
 
+async def test_the_parts_of_a_body_are_not_copied_for_each_other_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """uvicorn's way takes time in the square of a read's parts, in which the event loop serves nobody."""
+    handed_on = list[int]()
+    whole = HttpToolsProtocol.on_body
+
+    def count(self: HttpToolsProtocol, body: bytes) -> None:
+        handed_on.append(len(body))
+        whole(self, body)
+
+    monkeypatch.setattr(HttpToolsProtocol, "on_body", count)
+    async with serving() as served:
+        top = head(HOST, CLOSE, "transfer-encoding: chunked", method="POST")
+        assert b" 200 " in await served.say(top + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n")
+    assert sum(handed_on) == 50_000 and len(handed_on) < 500
+
+
 @pytest.mark.parametrize(
     ("request_", "expected"),
     [
@@ -247,3 +267,21 @@ async def test_an_answer_under_way_is_cut_and_no_error_is_written_into_it(second
         answer = await served.say(head(HOST, path="/slow"), second, wait=0.2)
         assert b"error" not in answer and b"ended" not in answer.partition(b"begun")[2]
         assert served.application.paths == ["/slow"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "request_", "expected"),
+    [
+        ({"max_url_bytes": 300}, head(HOST, CLOSE, path="/" + "a" * 300), 414),
+        ({"max_url_bytes": 9000}, head(HOST, CLOSE, path="/" + "a" * 8900), 200),
+        ({"max_header_bytes": 1024}, head(HOST, CLOSE, "a: " + "b" * 1100), 431),
+        ({"max_header_bytes": 40_000}, head(HOST, CLOSE, "a: " + "b" * 30_000), 200),
+        ({"max_header_fields": 8}, head(HOST, CLOSE, *[f"a{number}: b" for number in range(7)]), 431),
+        ({"max_header_fields": 100}, head(HOST, CLOSE, *[f"a{number}: b" for number in range(90)]), 200),
+    ],
+)
+async def test_each_bound_of_a_head_is_a_setting(
+    setting: dict[str, int], request_: bytes, expected: int
+) -> None:
+    async with serving(Settings(**setting)) as served:  # type: ignore[arg-type]
+        assert int((await served.say(request_)).split()[1]) == expected

@@ -1,7 +1,9 @@
 """The wiring: life of the engine, order of the layers."""
 
+import asyncio
 import json
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,19 @@ async def test_metrics_are_open_to_scrapers_without_a_key_only_where_that_is_sai
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
         assert (await client.get("/metrics")).status_code == status
         assert (await client.get("/version")).status_code == 401
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.01, 408), (60.0, 200)])
+async def test_how_long_a_body_may_take_is_a_setting(seconds: float, status: int) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        yield b'{"model": "toy",'
+        await asyncio.sleep(0.05)
+        yield b'"prompt": "Hi"}'
+
+    app = build_app(FakeEngine(), body_seconds=seconds)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        headers = {"content-type": "application/json"}
+        assert (await client.post("/tokenize", content=slow(), headers=headers)).status_code == status
 
 
 async def test_a_model_without_a_chat_template_serves_completions() -> None:

@@ -118,3 +118,17 @@ def test_all_addresses_of_a_host_share_one_free_port(host: str) -> None:
         pass
     for listener in listeners:
         listener.close()
+
+
+async def test_the_limits_of_a_connection_are_those_of_the_settings() -> None:
+    config = uvicorn_config(_app(0), Settings(port=0, max_url_bytes=256, idle_seconds=2.5), Metrics("toy"))
+    assert config.timeout_keep_alive == 3
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(b"GET /" + b"a" * 256 + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 414 ")
+        writer.close()
+        server.should_exit = True
+        await serving

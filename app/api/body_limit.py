@@ -8,7 +8,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.middleware import send_error
 from app.errors import BodyTimeout, BodyTooLarge, ReparteeError
 
-BODY_SECONDS = 15.0
 CLOSE = {"connection": "close"}
 
 
@@ -21,7 +20,7 @@ class BodyLimitMiddleware:
         seconds: time for the whole body to arrive.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float = BODY_SECONDS) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._seconds = seconds
@@ -47,18 +46,16 @@ class BodyLimitMiddleware:
 
     async def _read(self, receive: Receive) -> bytes | None:
         """The whole body; None when the client left before its end."""
-        chunks: list[bytes] = []
-        size, more = 0, True
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > self._max_bytes:
+            body += message.get("body", b"")
+            if len(body) > self._max_bytes:
                 raise BodyTooLarge
             more = message.get("more_body", False)
-        return b"".join(chunks)
+        return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

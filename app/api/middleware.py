@@ -41,11 +41,15 @@ class RequestContextMiddleware:
 
     It stamps `x-request-id`, echoes a well-formed one of the client's as `x-client-request-id`, keeps an
     `Observation` in `scope["state"]["observation"]`, and turns what nobody else caught into a plain 500.
+
+    Args:
+        model: name of the model that is served, for the line of an inference request.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, model: str) -> None:
         self._app = app
         self._metrics = metrics
+        self._model = model
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event; only HTTP requests are observed."""
@@ -76,7 +80,8 @@ class RequestContextMiddleware:
             self._metrics.observe_request(observation)
         quiet = route in PROBES and exchange.status not in (401, 403, 429)
         level = logging.DEBUG if quiet else logging.INFO
-        access_logger.log(level, "request", extra={"fields": access_fields(route, scope["method"], exchange)})
+        fields = access_fields(route, scope["method"], self._model, exchange)
+        access_logger.log(level, "request", extra={"fields": fields})
 
 
 class _Exchange:
@@ -179,6 +184,18 @@ async def send_error(
     await send({"type": "http.response.body", "body": body})
 
 
+def log_refused_head(status: int, error: ReparteeError) -> None:
+    """The audit line of what never became a request: its head was refused, and nothing in it can be relied on."""
+    fields = {
+        "route": "unmatched",
+        "method": "other",
+        "status": status,
+        "outcome": outcome_of(status),
+        "error_code": observed_code(error),
+    }
+    access_logger.info("request", extra={"fields": fields})
+
+
 def outcome_of(status: int) -> Outcome:
     """How a request ended, from the status that the client saw."""
     if status == CLIENT_CLOSED_REQUEST:
@@ -207,8 +224,11 @@ def server_timing(observation: Observation) -> str:
     return ", ".join(f"{name};dur={timings[f'{name}_ms']}" for name in stages if f"{name}_ms" in timings)
 
 
-def access_fields(route: str, method: str, exchange: _Exchange) -> dict[str, object]:
-    """One audit line: ids, route, status, amounts and milliseconds; nothing that a client wrote."""
+def access_fields(route: str, method: str, model: str, exchange: _Exchange) -> dict[str, object]:
+    """One audit line: ids, route, status, amounts and milliseconds; nothing that a client wrote.
+
+    A request that was refused before a queue, or a first token, has no milliseconds of those.
+    """
     observation = exchange.observation
     fields: dict[str, object] = {
         "client_request_id": exchange.client_id,
@@ -224,6 +244,7 @@ def access_fields(route: str, method: str, exchange: _Exchange) -> dict[str, obj
     if observation.task is not None:
         fields |= {
             "task": observation.task,
+            "model": model,
             "stream": observation.stream,
             "finish_reason": observation.finish_reason,
             "prompt_tokens": observation.prompt_tokens,

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from app.errors import QuotaExceeded
 from app.keys import KeyEntry
 
-CONCURRENCY_RETRY_SECONDS = 1.0
+OPEN_RETRY_SECONDS = 1.0
+"""When those that are open may have ended."""
+FIRST_GUESS_TOKENS = 512.0
+"""What a request is taken for before any of its key has ended."""
+NEWEST_SHARE = 0.2
+"""How much the last request says about the next one."""
 
 
 class TokenBucket:
@@ -20,7 +25,7 @@ class TokenBucket:
 
     def __init__(self, capacity: float, rate: float, clock: Callable[[], float]) -> None:
         self.capacity = capacity
-        self._rate = rate
+        self.rate = rate
         self._clock = clock
         self._level = capacity
         self._at = clock()
@@ -28,7 +33,7 @@ class TokenBucket:
     def level(self) -> float:
         """What the bucket holds now; negative in debt."""
         now = self._clock()
-        self._level = min(self.capacity, self._level + (now - self._at) * self._rate)
+        self._level = min(self.capacity, self._level + (now - self._at) * self.rate)
         self._at = now
         return self._level
 
@@ -38,18 +43,35 @@ class TokenBucket:
 
     def wait(self, amount: float) -> float:
         """Seconds until the bucket holds so much; 0 when it does."""
-        return max(0.0, (amount - self.level()) / self._rate)
+        return max(0.0, (amount - self.level()) / self.rate)
 
 
 class Quota:
-    """The use of one key; `admit` and `release` bracket each request."""
+    """The use of one key; `admit` and `release` bracket each request.
+
+    What a request will take is not known before its body is read, so tokens are charged at its end, and what is too
+    much is a debt that must refill first. Until then an open request counts as much as those of this key took on
+    average: many at once do not all pass on the same tokens.
+    """
 
     def __init__(self, entry: KeyEntry, clock: Callable[[], float] = time.monotonic) -> None:
-        rate, tokens = entry.requests_per_second, entry.tokens_per_minute
-        self._requests = TokenBucket(max(1.0, rate), rate, clock) if rate else None
-        self._tokens = TokenBucket(tokens, tokens / 60, clock) if tokens else None
-        self._concurrency = entry.concurrency
+        self._clock = clock
         self._open = 0
+        self._usual_tokens = FIRST_GUESS_TOKENS
+        self._requests: TokenBucket | None = None
+        self._tokens: TokenBucket | None = None
+        self.limit(entry)
+
+    def limit(self, entry: KeyEntry) -> None:
+        """Let an entry's limits hold from now on; a bucket whose limit is new is full, another one as it was."""
+        rate, tokens = entry.requests_per_second, entry.tokens_per_minute
+        self._concurrency = entry.concurrency
+        self._requests = self._bucket(self._requests, max(1.0, rate), rate) if rate else None
+        self._tokens = self._bucket(self._tokens, tokens, tokens / 60) if tokens else None
+
+    def _bucket(self, before: TokenBucket | None, capacity: float, rate: float) -> TokenBucket:
+        same = before is not None and (before.capacity, before.rate) == (capacity, rate)
+        return before if before is not None and same else TokenBucket(capacity, rate, self._clock)
 
     def admit(self) -> None:
         """Begin a request.
@@ -58,9 +80,13 @@ class Quota:
             QuotaExceeded: a limit is reached; nothing was charged.
         """
         if self._concurrency and self._open >= self._concurrency:
-            raise QuotaExceeded(CONCURRENCY_RETRY_SECONDS)
-        if self._tokens and self._tokens.level() <= 0:
-            raise QuotaExceeded(self._tokens.wait(1.0))
+            raise QuotaExceeded(OPEN_RETRY_SECONDS)
+        if self._tokens:
+            level = self._tokens.level()
+            if level <= 0:
+                raise QuotaExceeded(self._tokens.wait(1.0))
+            if level <= self._open * self._usual_tokens:
+                raise QuotaExceeded(OPEN_RETRY_SECONDS)
         if self._requests:
             if wait := self._requests.wait(1.0):
                 raise QuotaExceeded(wait)
@@ -68,10 +94,11 @@ class Quota:
         self._open += 1
 
     def release(self, tokens: int) -> None:
-        """End a request that used so many tokens."""
+        """End a request that used so many tokens; 0 is one that was refused, and says nothing of the others."""
         self._open -= 1
-        if self._tokens:
+        if self._tokens and tokens:
             self._tokens.take(tokens)
+            self._usual_tokens += (tokens - self._usual_tokens) * NEWEST_SHARE
 
     def headers(self) -> dict[str, str]:
         """The `x-ratelimit-*` headers of the limits that this key has."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.live_keys import LiveKeys
 from app.api.middleware import send_error
 from app.api.quotas import Quota
 from app.errors import AuthenticationFailed, PermissionDenied, ReparteeError
@@ -41,15 +42,14 @@ class AuthMiddleware:
     The decision is on `scope["path"]`, which is what the router matches, and needs no byte of the body.
 
     Args:
-        keys: the known keys; None admits everyone (the service then listens on loopback only).
+        keys: the keys in force; None admits everyone (the service then listens on loopback only).
         metrics_without_key: whether `/metrics` answers as the health paths do.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyRing | None, *, metrics_without_key: bool = False) -> None:
+    def __init__(self, app: ASGIApp, keys: LiveKeys | None, *, metrics_without_key: bool = False) -> None:
         self._app = app
         self._keys = keys
         self._open_paths = OPEN_PATHS | {"/metrics"} if metrics_without_key else OPEN_PATHS
-        self._quotas = {entry.id: Quota(entry) for entry in keys.entries} if keys else {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event; there are no websockets here, so none is admitted."""
@@ -62,13 +62,13 @@ class AuthMiddleware:
             return await self._app(scope, receive, send)
         observation: Observation = scope["state"]["observation"]
         try:
-            entry = authenticate(self._keys, scope)
+            entry = authenticate(self._keys.ring, scope)
             observation.tenant, observation.key_id = entry.tenant, entry.id
             check_scope(entry, scope["path"])
         except ReparteeError as error:
             return await send_error(send, error, observation)
         scope["state"]["principal"] = Principal(entry.tenant, entry.id)
-        await self._serve(self._quotas[entry.id], scope, receive, send)
+        await self._serve(self._keys.quota(entry), scope, receive, send)
 
     async def _serve(self, quota: Quota, scope: Scope, receive: Receive, send: Send) -> None:
         observation: Observation = scope["state"]["observation"]

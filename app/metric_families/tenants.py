@@ -27,17 +27,23 @@ class TenantFamilies:
             "Arrival to first token by tenant, queueing included.",
             ("tenant",),
         )
-        self._known = frozenset[str]()
+        self._known: tuple[str, ...] = ()
         self._start_at_zero((NOBODY,))
 
     def know(self, tenants: Iterable[str]) -> None:
-        """The tenants of the keys file, in its order; without one there is only `-`."""
-        names = list(dict.fromkeys(tenants))
-        self._known = frozenset(names[:MOST_TENANTS])
-        for family in (self._requests, self._tokens, self._ttft):
-            family.clear()
-        self._requests.labels(NOBODY, "rejected")  # nobody without a key gets any further
-        self._start_at_zero([*names[:MOST_TENANTS], *([OTHERS] if names[MOST_TENANTS:] else [])])
+        """The tenants of the keys file, in its order; without one there is only `-`.
+
+        Of a file that has changed, those that were not known before; nobody's series goes, for series must not jump.
+        """
+        if not self._known:
+            for family in (self._requests, self._tokens, self._ttft):
+                family.clear()
+            self._requests.labels(NOBODY, "rejected")  # nobody without a key gets any further
+        names = [*self._known, *(name for name in dict.fromkeys(tenants) if name not in self._known)]
+        self._start_at_zero(
+            [*names[len(self._known) : MOST_TENANTS], *([OTHERS] if names[MOST_TENANTS:] else [])]
+        )
+        self._known = tuple(names[:MOST_TENANTS])
 
     def _start_at_zero(self, tenants: Iterable[str]) -> None:
         for tenant in tenants:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.error_handlers import install_error_handlers
+from app.api.live_keys import LiveKeys
 from app.api.middleware import RequestContextMiddleware
 from app.api.routes import decisions, docs, ops
 from app.api.security import AuthMiddleware
@@ -76,7 +77,9 @@ def build(
     app.include_router(docs.router)
     extend(app)
     limited = BodyLimitMiddleware(app, max_bytes=max_bytes, seconds=seconds)
-    return RequestContextMiddleware(AuthMiddleware(limited, keys=keys), metrics=metrics)
+    return RequestContextMiddleware(
+        AuthMiddleware(limited, keys=LiveKeys(keys) if keys else None), metrics=metrics, model=MODEL
+    )
 
 
 def client(app: ASGIApp) -> httpx.AsyncClient:

@@ -130,7 +130,7 @@ async def test_waiting_for_a_slow_reader_is_the_write_stage(metrics: RecordingMe
     async def send(message: Message) -> None:
         await asyncio.sleep(0.02)
 
-    await RequestContextMiddleware(Reader(), metrics=metrics)(http_scope(), receive, send)
+    await RequestContextMiddleware(Reader(), metrics=metrics, model=MODEL)(http_scope(), receive, send)
     assert (metrics.observations[0].write or 0) > 0.02
 
 
@@ -182,7 +182,9 @@ async def test_what_nobody_caught_is_a_plain_500(
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError("sec" + "ret")
 
-    sent = await drive(RequestContextMiddleware(broken, metrics=metrics), http_scope(), [body(b"{}")])
+    sent = await drive(
+        RequestContextMiddleware(broken, metrics=metrics, model=MODEL), http_scope(), [body(b"{}")]
+    )
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"])["error"]["code"] == "internal_error"
     assert metrics.observations[0].outcome == "error"
@@ -196,7 +198,9 @@ async def test_a_failure_after_the_first_byte_ends_without_a_second_answer(metri
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError
 
-    sent = await drive(RequestContextMiddleware(broken, metrics=metrics), http_scope(), [body(b"{}")])
+    sent = await drive(
+        RequestContextMiddleware(broken, metrics=metrics, model=MODEL), http_scope(), [body(b"{}")]
+    )
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert metrics.observations[0].outcome == "error"
 
@@ -222,7 +226,7 @@ async def test_a_client_that_leaves_a_stream_is_cancelled(metrics: RecordingMetr
     async def stream(scope: Scope, receive: Receive, send: Send) -> None:
         await StreamingResponse(endless())(scope, receive, send)
 
-    app = RequestContextMiddleware(stream, metrics=metrics)
+    app = RequestContextMiddleware(stream, metrics=metrics, model=MODEL)
     await drive(app, http_scope("/v1/chat/completions"), [{"type": "http.disconnect"}])
     assert metrics.observations[0].outcome == "cancelled"
 
@@ -233,7 +237,7 @@ async def test_leaving_after_the_last_byte_is_no_cancellation(metrics: Recording
         await send({"type": "http.response.body", "body": b"done"})
         await receive()
 
-    app = RequestContextMiddleware(whole, metrics=metrics)
+    app = RequestContextMiddleware(whole, metrics=metrics, model=MODEL)
     await drive(app, http_scope(), [{"type": "http.disconnect"}])
     assert metrics.observations[0].outcome == "ok"
 
@@ -330,7 +334,8 @@ class Reader:
 
 
 def limited(reader: Reader, metrics: RecordingMetrics, **limits: Any) -> ASGIApp:
-    return RequestContextMiddleware(BodyLimitMiddleware(reader, max_bytes=10, **limits), metrics=metrics)
+    limits = {"max_bytes": 10, "seconds": 15.0} | limits
+    return RequestContextMiddleware(BodyLimitMiddleware(reader, **limits), metrics=metrics, model=MODEL)
 
 
 async def test_a_body_arrives_whole(metrics: RecordingMetrics) -> None:

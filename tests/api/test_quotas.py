@@ -71,3 +71,43 @@ def test_headers_tell_only_the_limits_there_are(clock: Clock) -> None:
     }
     assert quota(clock, concurrency=1).headers() == {}
     assert "x-ratelimit-limit-tokens" in quota(clock, tokens_per_minute=5).headers()
+
+
+def test_many_at_once_do_not_pass_on_the_same_tokens(clock: Clock) -> None:
+    limited = quota(clock, tokens_per_minute=1000)
+    limited.admit()
+    limited.admit()
+    with pytest.raises(QuotaExceeded) as caught:  # two that are open are taken for 1,024 tokens
+        limited.admit()
+    assert caught.value.retry_after == 1.0
+    for _ in range(2):
+        limited.release(20)
+    for _ in range(20):
+        limited.admit()
+        limited.release(20)
+    clock.now += 60
+    admitted = 0
+    with pytest.raises(QuotaExceeded):
+        while True:
+            limited.admit()
+            admitted += 1
+    assert 40 <= admitted <= 50  # 1,000 tokens at a little more than 20 each
+
+
+def test_refused_requests_say_nothing_of_what_others_take(clock: Clock) -> None:
+    limited = quota(clock, tokens_per_minute=1000)
+    for _ in range(100):
+        limited.admit()
+        limited.release(0)
+    limited.admit()
+    limited.admit()
+    with pytest.raises(QuotaExceeded):
+        limited.admit()
+
+
+def test_one_that_is_alone_is_always_admitted_while_tokens_are_left(clock: Clock) -> None:
+    limited = quota(clock, tokens_per_minute=1)
+    limited.admit()
+    limited.release(1)
+    with pytest.raises(QuotaExceeded):
+        limited.admit()

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.live_keys import LiveKeys
 from app.api.routes import docs
 from app.api.security import OPEN_PATHS, SCOPE_OF_PATH, AuthMiddleware
 from app.keys import KeyEntry, KeyRing
@@ -110,7 +111,7 @@ async def test_the_answer_comes_before_the_body_is_read() -> None:
         "headers": [],
         "state": {"observation": Observation("req")},
     }
-    await AuthMiddleware(app, keys=ring())(scope, receive, send)
+    await AuthMiddleware(app, keys=LiveKeys(ring()))(scope, receive, send)
     assert sent[0]["status"] == 401
 
 

@@ -50,3 +50,15 @@ def test_many_tenants_are_the_first_and_the_others(metrics: Metrics) -> None:
         metrics.observe_request(chat(tenant=name))
     assert tenants(metrics) == {*names[:MOST_TENANTS], "other", "-"}
     assert value(metrics, "tenant_requests_total", tenant="other", outcome="ok") == 100 - MOST_TENANTS
+
+
+def test_tenants_of_a_changed_file_come_to_those_that_are_counted_already(metrics: Metrics) -> None:
+    metrics.know_tenants(["acme", "globex"])
+    metrics.observe_request(chat(tenant="acme"))
+    metrics.know_tenants(["initech", "acme"])
+    assert tenants(metrics) == {"-", "acme", "globex", "initech"}
+    assert value(metrics, "tenant_requests_total", tenant="acme", outcome="ok") == 1
+    metrics.know_tenants([f"tenant{number}" for number in range(100)])
+    metrics.observe_request(chat(tenant="tenant99"))
+    assert len(tenants(metrics) - {"-", "other"}) == MOST_TENANTS
+    assert value(metrics, "tenant_requests_total", tenant="other", outcome="ok") == 1
