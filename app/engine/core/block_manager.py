@@ -24,8 +24,12 @@ class BlockManager:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self._share = share
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(num_blocks))
-        self._holders = [0] * num_blocks
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: no block is held, and none stores a prefix."""
+        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(self.num_blocks))
+        self._holders = [0] * self.num_blocks
         self._block_of: dict[bytes, int] = {}
         self._hash_of: dict[int, bytes] = {}
         self._computing: dict[bytes, int] = {}  # hash of a prompt block to the block that will store it

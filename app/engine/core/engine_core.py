@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -33,6 +34,7 @@ class EngineCore:
         config: budgets and sizes.
         answers: known answers, from which drafts are taken.
         arrivals: file descriptor that is readable while requests or aborts wait to be taken in; negative for none.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class EngineCore:
         config: EngineConfig,
         answers: AnswerStore | None = None,
         arrivals: int = -1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._runner = make_runner(loaded, config)
         self._sampler = Sampler(loaded.eos_token_ids, config.seed)
         self.num_blocks = self._runner.num_blocks
@@ -57,7 +61,7 @@ class EngineCore:
         speculation = None
         if config.speculation and native:
             speculation = Speculator(
-                answers or AnswerStore([]), loaded.eos_token_ids, loaded.max_model_len, self._cost
+                answers or AnswerStore([]), loaded.eos_token_ids, loaded.max_model_len, self._cost, clock
             )
         self.scheduler = Scheduler(
             BlockManager(self.num_blocks, config.block_size, config.prefix_cache),
@@ -68,6 +72,7 @@ class EngineCore:
             max_model_len=loaded.max_model_len,
             speculation=speculation,
             rounds=partial(rounds_ahead, self._cost) if native else None,
+            clock=clock,
         )
 
     @property
@@ -77,7 +82,7 @@ class EngineCore:
 
     def add(self, request: AddRequest) -> None:
         """Queue a request; its outputs come from `step`."""
-        self.scheduler.add(Sequence.of(request, time.monotonic()))
+        self.scheduler.add(Sequence.of(request, self._clock()))
 
     def abort(self, request_id: int) -> None:
         """End a request early."""
@@ -85,18 +90,18 @@ class EngineCore:
 
     def step(self) -> StepOutputs:
         """Schedule, run, update."""
-        started = time.monotonic()
-        scheduled = self.scheduler.schedule()
-        before_forward = time.monotonic()
+        started = self._clock()
+        scheduled = self._schedule()
+        before_forward = self._clock()
         self._rounds = 0
         results = self._run(scheduled) if scheduled else []
-        after_forward = time.monotonic()
+        after_forward = self._clock()
         self._clear_failed(scheduled, results)
         outputs = self.scheduler.update(scheduled, results)
         stats = self._stats(scheduled, results, started, after_forward - before_forward)
         if self._rounds and stats.phase == "decode":
             self._learn_cost(scheduled, stats)
-        self._last_end = time.monotonic() if self.has_work else 0.0
+        self._last_end = self._clock() if self.has_work else 0.0
         return StepOutputs(outputs, stats)
 
     def _learn_cost(self, scheduled: list[ScheduledSequence], stats: StepStats) -> None:
@@ -107,40 +112,77 @@ class EngineCore:
             sequences, stats.drafted / self._rounds, context, forward / self._rounds, burst=burst
         )
         if self._last_end:
-            self._cost.called(sequences, time.monotonic() - self._last_end - forward, burst=burst)
+            self._cost.called(sequences, self._clock() - self._last_end - forward, burst=burst)
 
     def check_invariants(self) -> None:
         """Raise AssertionError unless queues and blocks agree: after that, no answer can be trusted."""
         self.scheduler.check_invariants()
+
+    def _schedule(self) -> list[ScheduledSequence]:
+        """The next step's sequences; where choosing them raises, once more with everyone back in the queue.
+
+        A failed assertion is not forgiven: then the books were wrong before.
+        """
+        try:
+            return self.scheduler.schedule()
+        except AssertionError:
+            raise
+        except Exception:
+            logger.exception("scheduling failed; all running sequences are computed again")
+        self.scheduler.start_over()
+        return self.scheduler.schedule()
 
     def _run(self, scheduled: list[ScheduledSequence]) -> list[StepResult]:
         """Run a batch; where it raises, halve it until only the culprits fail.
 
         Running a sequence again is harmless: it writes the same K and V to the same slots.
         """
-        self._rounds = 1
         try:
-            if scheduled[0].burst and isinstance(self._runner, NativeRunner):
-                results, self._rounds = self._runner.burst(scheduled, self._eos, self._arrivals)
-                return results
-            batch = Batch.of(scheduled)
-            return self._sampler.sample(batch, self._runner.run(batch))
+            return self._compute(scheduled)
         except torch.AcceleratorError:
             raise  # the device's context is lost, and every later batch with it: only a new process can serve
-        except Exception:
-            results = self._run_parts(scheduled)
-            self._rounds = 0  # what such a step takes is not what the next one will
-            return results
+        except Exception as error:
+            memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        # Behind the handler: within it the traceback would hold all that the failed pass had allocated.
+        results = self._run_parts(scheduled, memory)
+        self._rounds = 0  # what such a step takes is not what the next one will
+        return results
 
-    def _run_parts(self, scheduled: list[ScheduledSequence]) -> list[StepResult]:
-        """A batch that raised, in two halves; a single sequence without what it was to say ahead."""
+    def _compute(self, scheduled: list[ScheduledSequence]) -> list[StepResult]:
+        if scheduled[0].burst and isinstance(self._runner, NativeRunner):
+            results, self._rounds = self._runner.burst(scheduled, self._eos, self._arrivals)
+            return results
+        self._rounds = 1
+        batch = Batch.of(scheduled)
+        return self._sampler.sample(batch, self._runner.run(batch))
+
+    def _run_parts(self, scheduled: list[ScheduledSequence], memory: bool) -> list[StepResult]:
+        """A batch that raised, in two halves; a single sequence without what it was to say ahead.
+
+        Args:
+            memory: it lacked memory, so that half of a prompt's chunk may do where the whole did not.
+        """
         item, half = scheduled[0], len(scheduled) // 2
         if half:
             return self._run(scheduled[:half]) + self._run(scheduled[half:])
         if item.draft or item.burst:
             return self._run([ScheduledSequence(item.sequence, item.start, item.end - item.start)])
-        logger.exception("the forward pass of one request failed")
-        return [StepResult(failed=True)]
+        if memory and (half := item.length // 2):
+            first = self._run([ScheduledSequence(item.sequence, item.start, half)])
+            if first[0].failed:
+                return first
+            return self._run([ScheduledSequence(item.sequence, item.start + half, item.length - half)])
+        return [self._run_again(item)]
+
+    def _run_again(self, item: ScheduledSequence) -> StepResult:
+        """A sequence that raised alone, once more: only what raises again is its own fault."""
+        try:
+            return self._compute([item])[0]
+        except torch.AcceleratorError:
+            raise
+        except Exception:
+            logger.exception("the forward pass of one request failed twice")
+            return StepResult(failed=True)
 
     def _clear_failed(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> None:
         """Leave no NaN of a failed sequence in the cache: attention would carry it to the blocks' next holder."""
@@ -153,7 +195,7 @@ class EngineCore:
     ) -> StepStats:
         scheduler = self.scheduler
         return StepStats(
-            seconds=time.monotonic() - started,
+            seconds=self._clock() - started,
             forward_seconds=forward,
             phase=_phase(scheduled),
             sequences=len(scheduled),

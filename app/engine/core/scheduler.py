@@ -182,6 +182,16 @@ class Scheduler:
             self._look_ahead(scheduled)
         return scheduled
 
+    def start_over(self) -> None:
+        """Let everyone wait, without blocks, to be computed again: after `schedule` raised, wherever that was."""
+        self._running.clear()
+        self._waiting.clear()
+        for sequence in self._by_id.values():
+            sequence.block_table = []
+            self._reset(sequence)
+            self._waiting.add(sequence)
+        self.blocks.clear()
+
     def update(self, scheduled: list[ScheduledSequence], results: list[StepResult]) -> list[SequenceOutput]:
         """Take the step's results; return one output for each sequence that has something to say."""
         now = self._clock()
@@ -284,10 +294,14 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         self.preemptions += 1
         self._running.remove(sequence)
-        self._release(sequence)
+        self.blocks.free(sequence)
+        self._reset(sequence)
+        self._waiting.add(sequence)
+
+    def _reset(self, sequence: Sequence) -> None:
+        sequence.num_computed = 0
         sequence.label_logprobs.clear()
         sequence.status = SequenceStatus.WAITING
-        self._waiting.add(sequence)
 
     def _release(self, sequence: Sequence) -> None:
         self.blocks.free(sequence)

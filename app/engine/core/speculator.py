@@ -1,7 +1,7 @@
 """Speculator: which tokens a decoding sequence probably says next, and whether it pays to compute them already."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -114,12 +114,19 @@ class Speculator:
         ends: tokens behind which nothing is drafted.
         max_model_len: longest sequence in tokens.
         cost: of the engine's decode steps.
+        clock: seconds.
     """
 
     def __init__(
-        self, answers: AnswerStore, ends: frozenset[int], max_model_len: int, cost: StepCost
+        self,
+        answers: AnswerStore,
+        ends: frozenset[int],
+        max_model_len: int,
+        cost: StepCost,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.cost = cost
+        self._clock = clock
         self._looking = False
         self._answers = answers
         self._ends = ends
@@ -148,11 +155,11 @@ class Speculator:
         step = _Step(base, row, around, len(sequences), float(len(sequences)))
         drafts = dict[int, Draft]()
         for sequence, position in active:
-            started = time.perf_counter()
+            started = self._clock()
             self._advance(sequence, position)
             if draft := self._draft(sequence, position, step, room - step.rows):
                 drafts[sequence.id] = draft
-            position.gain -= time.perf_counter() - started
+            position.gain -= self._clock() - started
         return drafts
 
     def _draft(self, sequence: Sequence, position: _Position, step: _Step, room: int) -> Draft | None:

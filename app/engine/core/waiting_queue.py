@@ -47,6 +47,10 @@ class WaitingQueue:
         if not self._waiting[tenant]:
             del self._waiting[tenant]
 
+    def clear(self) -> None:
+        """Let nobody wait; what each tenant was served stays."""
+        self._waiting.clear()
+
     def take(self, sequence: Sequence) -> None:
         """Take a sequence out to be served: it is its tenant's turn now."""
         self.remove(sequence)

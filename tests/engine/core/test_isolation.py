@@ -1,5 +1,6 @@
 """A request whose forward pass raises or gives NaN fails alone: the others get what they get without it."""
 
+import weakref
 from typing import Any
 
 import pytest
@@ -118,3 +119,33 @@ def test_a_lost_device_is_not_blamed_on_requests(
     core.add(poisoned(decision=False))
     with pytest.raises(torch.AcceleratorError):
         core.step()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+@pytest.mark.parametrize("enough", [1, 5])
+def test_where_memory_lacks_batches_and_chunks_are_halved(
+    loaded: LoadedModel,
+    expected: dict[int, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+    enough: int,
+) -> None:
+    core = EngineCore(loaded, config_of("llama"))
+    forward = core._runner.run
+    allocated = list[weakref.ref[torch.Tensor]]()
+    kept = list[bool]()
+
+    def run_few_rows(batch: Batch) -> torch.Tensor:
+        kept.extend(reference() is not None for reference in allocated)
+        if len(batch.tokens) > enough:
+            activations = torch.empty(1)
+            allocated.append(weakref.ref(activations))
+            raise error(f"{len(batch.tokens)} rows")
+        return forward(batch)
+
+    monkeypatch.setattr(core._runner, "run", run_few_rows)
+    got = answers(run(core, requests()))
+    assert len(allocated) > 10
+    assert not any(kept), "a traceback keeps what the failed pass had allocated"
+    for number, (tokens, scores, reason) in expected.items():
+        assert got[number] == (tokens, pytest.approx(scores, abs=1e-4), reason)
