@@ -38,7 +38,7 @@ WORKDIR /srv
 COPY --from=packages --chown=10001:10001 /cache /cache
 COPY --from=packages /opt/venv /opt/venv
 COPY models models
-COPY LICENSE NOTICE ./
+COPY LICENSE NOTICE deploy/sbom.json ./
 COPY --from=native /srv/app app
 ENV PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

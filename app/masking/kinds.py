@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from app.masking.check_digits import is_account, is_credit_code, is_resident_identity, passes_luhn
 
 _ALONE = r"(?<![0-9A-Za-z].)"
-_NUMBER = r"(?<![0-9].)(?<![0-9]\..)(?<![0-9][A-Za-z].)"
+_NUMBER = r"(?<![0-9].)(?<![0-9]\..)(?<![0-9][A-Za-z].)(?<![0-9][A-Za-z]{2}.)(?<![0-9][A-Za-z]{3}.)"
 """Not within a number, behind a decimal point or within an identifier of letters and digits.
 
 Borders on the left stand behind the first character: a search that begins with a set of characters is many times faster
@@ -22,7 +22,9 @@ _END = r"(?![0-9A-Za-z])"
 _NUMBER_END = r"(?![0-9A-Za-z]|\.[0-9])"
 
 
-_MOBILE = "(?:[0-9]{8}|[ -][0-9]{4}[ -][0-9]{4}|[ -][0-9]{8})"
+_MOBILE = r"(?:[0-9]{8}|[ .-][0-9]{4}[ .-][0-9]{4}|[ -][0-9]{8})"
+_LOCAL = "[2-9][0-9]{2,3}[ -]?[0-9]{4}(?:[-转][0-9]{1,5})?"
+"""A landline behind its area code, and an extension."""
 _TOKENS = (
     *(
         "sk-",
@@ -69,27 +71,56 @@ class Kind:
             position = match.start() + max(length, 1)
 
 
+_ISSUED = re.compile(
+    r"""
+    4[0-9]{12}(?:[0-9]{3}){0,2}                                    # Visa
+    | (?:5[1-5][0-9]{2}|222[1-9]|22[3-9][0-9]|2[3-6][0-9]{2}|27[01][0-9]|2720)[0-9]{12}  # Mastercard
+    | 3[47][0-9]{13}                                               # American Express
+    | 3(?:0[0-5]|[689][0-9])[0-9]{11}(?:[0-9]{2})?                 # Diners Club
+    | 35(?:2[89]|[3-8][0-9])[0-9]{12}                              # JCB
+    | 62[0-9]{14,17}                                               # UnionPay
+    | (?:60[0-9]{2}|65[0-9]{2}|64[4-9][0-9]|955[89])[0-9]{12}(?:[0-9]{3})?  # Discover, RuPay, older Chinese
+    | (?:5018|5020|5038|5893|6304|67[0-9]{2})[0-9]{9,15}           # Maestro
+    | 220[0-4][0-9]{12}                                            # Mir
+    """,
+    re.VERBOSE,
+)
+"""By issuer, how long its numbers are: a tenth of all numbers passes the check, so beginning and length must fit."""
+
+
 def _card(candidate: str) -> int:
-    """A card number has 13 to 19 digits and an issuer of payment cards; further groups may follow it."""
-    if candidate[0] == "2" and not "22" <= candidate[:2] <= "27":
-        return 0
-    for end in range(len(candidate), 12, -1):
-        if candidate[end : end + 1].isdigit() or not candidate[end - 1].isdigit():
-            continue
-        digits = re.sub("[ -]", "", candidate[:end])
-        if len(digits) >= 13 and passes_luhn(digits):
+    """A card number has an issuer's beginning and length and passes the check; further groups may follow it."""
+    places = [place for place, character in enumerate(candidate) if character.isdigit()]
+    digits = "".join(candidate[place] for place in places)
+    for length in range(len(digits), 12, -1):
+        end = places[length - 1] + 1
+        alone = not candidate[end : end + 1].isdigit()
+        if alone and _ISSUED.fullmatch(digits, 0, length) and passes_luhn(digits[:length]):
             return end
     return 0
 
 
+_ACCOUNT_LENGTHS = {
+    country: int(length)
+    for country, length in re.findall(
+        "([A-Z]{2})([0-9]{2})",
+        "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 EG29 ES24 "
+        "FI18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 LB28 LC32 "
+        "LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MR27 MT31 MU30 NL18 NO15 PK24 PL28 PS29 PT25 QA29 RO24 RS22 "
+        "SA24 SC31 SE24 SI19 SK24 SM27 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20",
+    )
+}
+"""Characters of an IBAN, by country."""
+
+
 def _account(candidate: str) -> int:
-    """The longest IBAN that ends with a group; words in capitals may follow it."""
-    for end in range(len(candidate), 14, -1):
-        if candidate[end : end + 1].isalnum() or candidate[end - 1] == " ":
-            continue
-        compact = candidate[:end].replace(" ", "")
-        if len(compact) >= 15 and is_account(compact):
-            return end
+    """An IBAN has the length of its country; words may follow it."""
+    left = _ACCOUNT_LENGTHS.get(candidate[:2].upper(), 0)
+    for end, character in enumerate(candidate, 1):
+        left -= character.isalnum()
+        if left == 0:
+            alone = not candidate[end : end + 1].isalnum()
+            return end if alone and is_account(re.sub("[ -]", "", candidate[:end])) else 0
     return 0
 
 
@@ -105,6 +136,7 @@ def _address(candidate: str) -> int:
 
 def _passport(candidate: str) -> int:
     """China's ordinary and public ones, and the travel permits of Hong Kong and Macau."""
+    candidate = candidate.upper()
     travel_permit = candidate[0] in "HM" and candidate[1].isdigit()
     passport = len(candidate) == 9 and (
         candidate[0] == "E" or (candidate[0] == "G" and candidate[1].isdigit())
@@ -113,7 +145,8 @@ def _passport(candidate: str) -> int:
 
 
 def _whole(check: Callable[[str], bool]) -> Callable[[str], int]:
-    return lambda candidate: len(candidate) if check(candidate) else 0
+    """All of a candidate, if the check holds without its separators."""
+    return lambda candidate: len(candidate) if check(re.sub("[ -]", "", candidate).upper()) else 0
 
 
 def _of(pattern: str) -> re.Pattern[str]:
@@ -147,26 +180,34 @@ KINDS = (
 NUMBER_KINDS = (
     Kind(
         "identity",
-        _of(rf"[1-9]{_ALONE}[0-9]{{5}}(?:18|19|20)[0-9]{{2}}[01][0-9][0-3][0-9]{{4}}[0-9Xx]{_END}"),
+        _of(
+            rf"[1-9]{_ALONE}[0-9]{{5}}[ -]?(?:18|19|20)[0-9]{{2}}[01][0-9][0-3][0-9][ -]?[0-9]{{3}}[0-9Xx]{_END}"
+        ),
         _whole(is_resident_identity),
     ),
     Kind(
         "credit code",
-        _of(rf"[1-9ANY]{_ALONE}[1-9][0-9]{{6}}[0-9A-HJ-NP-RTUWXY]{{10}}{_END}"),
+        _of(rf"[1-9ANYany]{_ALONE}[1-9][1-8][0-9]{{5}}[0-9A-HJ-NP-RTUWXYa-hj-np-rtuwxy]{{10}}{_END}"),
         _whole(is_credit_code),
     ),
-    Kind("account", _of(rf"[A-Z]{_ALONE}[A-Z][0-9]{{2}}(?: ?[0-9A-Z]){{11,30}}"), _account),
-    Kind("card", _of(rf"[2-6]{_NUMBER}(?:[ -]?[0-9]){{12,18}}"), _card),
+    Kind("account", _of(rf"[A-Za-z]{_ALONE}[A-Za-z][0-9]{{2}}(?:[ -]?[0-9A-Za-z]){{11,30}}"), _account),
+    Kind("card", _of(rf"[2-69]{_NUMBER}(?:[ -]?[0-9]){{12,18}}(?![0-9])"), _card),
     Kind("phone", _of(rf"\+(?<![0-9A-Za-z+].)[1-9](?:[ .()-]{{0,2}}[0-9]){{7,14}}{_NUMBER_END}"), hint="+"),
-    Kind("phone", _of(rf"0{_NUMBER}0[1-9](?:[ .()-]{{0,2}}[0-9]){{7,13}}{_NUMBER_END}"), hint="00"),
+    Kind(
+        "phone",
+        _of(rf"0{_NUMBER}(?<![0-9][ -].)(?<![A-Z].)0[1-9](?:[ .()-]{{0,2}}[0-9]){{7,13}}{_NUMBER_END}"),
+        hint="00",
+    ),
     Kind("phone", _of(rf"8{_NUMBER}6[ -]?1[3-9][0-9]{_MOBILE}{_NUMBER_END}"), hint="86"),
     Kind("phone", _of(rf"1{_NUMBER}[3-9][0-9]{_MOBILE}{_NUMBER_END}")),
-    Kind(
-        "phone", _of(rf"\(0[1-9][0-9]{{1,2}}\) ?[2-9][0-9]{{6,7}}(?:-[0-9]{{1,5}})?{_NUMBER_END}"), hint="(0"
-    ),
-    Kind("phone", _of(rf"0{_NUMBER}[1-9][0-9]{{1,2}}[ -][2-9][0-9]{{6,7}}(?:-[0-9]{{1,5}})?{_NUMBER_END}")),
+    Kind("phone", _of(rf"\(0[1-9][0-9]{{1,2}}\) ?{_LOCAL}{_NUMBER_END}"), hint="(0"),
+    Kind("phone", _of(rf"0{_NUMBER}(?<![0-9][ -].)[1-9][0-9]{{1,2}}[ -]{_LOCAL}{_NUMBER_END}")),
     Kind("phone", _of(rf"\([2-9][0-9]{{2}}\) ?[2-9][0-9]{{2}}[-.][0-9]{{4}}{_NUMBER_END}"), hint="("),
     Kind("phone", _of(rf"[2-9]{_NUMBER}[0-9]{{2}}([-.])[2-9][0-9]{{2}}\1[0-9]{{4}}{_NUMBER_END}")),
-    Kind("passport", _of(rf"[EGHM]{_ALONE}[0-9A-HJ-NP-Z][0-9]{{7}}(?:[0-9]{{2}})?{_END}"), _passport),
+    Kind(
+        "passport",
+        _of(rf"[EGHMeghm]{_ALONE}[0-9A-HJ-NP-Za-hj-np-z][0-9]{{7}}(?:[0-9]{{2}})?{_END}"),
+        _passport,
+    ),
 )
 """What has six digits, with at most two other characters between any two; looked for after the others."""

@@ -1,19 +1,31 @@
 """mask: text without phone numbers, identities, cards, addresses and keys."""
 
 import re
+import sys
+import unicodedata
 
 from app.masking.kinds import KINDS, NUMBER_KINDS
 
 _MANY_DIGITS = re.compile(r"[0-9](?:[ .()-]{0,2}[0-9]){5}")
-_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20}
-"""Full-width forms of ASCII."""
+_ASCII = (
+    {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F) if code != 0xFF1A}
+    | dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), ord(" "))
+    | dict.fromkeys((*range(0x2010, 0x2016), 0x2212), ord("-"))
+    | {
+        code: ord(str(unicodedata.digit(chr(code))))
+        for code in range(0x80, sys.maxunicode + 1)
+        if chr(code).isdecimal()
+    }
+)
+"""Full-width forms, digits of every script, spaces and dashes as ASCII writes them. The full-width colon stays: it is
+Chinese punctuation, and would join what follows as IPv6 does."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
 def mask(text: str) -> str:
     """The text with `[phone]`, `[email]` and the like in place of what should not be written down.
 
-    Looked for in a copy without full-width forms and characters of no width. Order numbers, amounts and dates stay.
+    Looked for in a copy in ASCII's forms and without characters of no width. Order numbers, amounts and dates stay.
     Linear in the length of the text.
     """
     plain, positions = _plain(text)
@@ -38,7 +50,7 @@ def _plain(text: str) -> tuple[str, list[int] | None]:
     """The text as it is searched, and where each of its characters stands in the original; None where at the same."""
     if text.isascii():
         return text, None
-    text = text.translate(_WIDE)
+    text = text.translate(_ASCII)
     if not _INVISIBLE.search(text):
         return text, None
     positions = [index for index, character in enumerate(text) if not _INVISIBLE.match(character)]

@@ -64,12 +64,17 @@ def identity(chooser: random.Random) -> str:
 
 
 def card(chooser: random.Random) -> str:
-    return chooser.choice(["4", "51", "34", "622"]) + digits(chooser, chooser.choice([12, 13, 14, 15]))
+    beginning, length = chooser.choice(
+        [("4", 13), ("4", 16), ("51", 16), ("2720", 16), ("34", 15), ("36", 14), ("3530", 16)]
+        + [("622", length) for length in (16, 17, 18, 19)]
+        + [("6011", 16), ("955880", 19), ("6759", 13), ("2200", 16)]
+    )
+    return beginning + digits(chooser, length - len(beginning))
 
 
 def credit_code(chooser: random.Random) -> str:
     letters = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-    return "91" + digits(chooser, 6) + "".join(chooser.choices(letters, k=10))
+    return f"91{chooser.choice('123456')}" + digits(chooser, 5) + "".join(chooser.choices(letters, k=10))
 
 
 def account(chooser: random.Random) -> str:
@@ -154,6 +159,23 @@ def test_other_writing_of_the_same_is_found() -> None:
     assert mask("手机１３８１２３４５６７８。") == "手机[phone]。"
     assert mask("138\u200b1234\u200b5678 !") == "[phone] !"
     assert mask("ａ＠ｅｘａｍｐｌｅ．ｃｏｍ") == "[email]"
+    assert mask("138\u20111234\u20115678 (021)\u00a062345678") == "[phone] [phone]"
+    assert mask("٠١٠-٦٢٣٤٥٦٧٨") == "[phone]"
+    assert mask("地址：2400:cb00::5") == "地址：[ip]"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("11010519491231002X", "110105 19491231 002x", "110105-19491231-002X"),
+        *("91350100M000100Y43", "91350100m000100y43"),
+        *("de89370400440532013000", "DE89-3704-0044-0532-0130-00"),
+        *("138.1234.5678", "010 6234 5678", "0731-82345678转801", "e12345678"),
+    ],
+)
+def test_one_number_in_several_forms_is_found(text: str) -> None:
+    masked = mask(f"是{text}，")
+    assert masked.startswith("是[") and masked.endswith("]，"), masked
 
 
 @pytest.mark.parametrize(
@@ -167,6 +189,8 @@ def test_other_writing_of_the_same_is_found() -> None:
         "version 1.2.3.4.5, listening on 127.0.0.1:8000, [::1]:8000 and 10.1.2.3:80",
         "13812345678.50 and 0.13812345678 and 138123456789",
         "4111111111111112 fails its check, 110101199002300000 has no such day",
+        "41111111111116 has no length of its issuer, DE00968025574564265638 no check digits that there are",
+        "5584 0210 9513 9872, JD0011189807791, 1Z999AA13596024091",
         "std::vector a::b, ratio 16:9, 1:2:3",
         "sku RP-1234, model E5-2690, tracking 1Z999AA10123456784",
         "somebody@localhost, @name, a@b",
