@@ -86,8 +86,7 @@ class _Exchange:
         # Preflights and wrong methods ask for no inference, whatever their path.
         task = TASK_OF_PATH.get(scope["path"]) if scope["method"] == "POST" else None
         state = scope.setdefault("state", {})
-        identifier = "req_" + secrets.token_hex(16)
-        self.observation = Observation(identifier, task=task, trace_id=state.get("trace_id"))
+        self.observation = Observation(new_request_id(), task=task, trace_id=state.get("trace_id"))
         state["observation"] = self.observation
         client_id = Headers(scope=scope).get("x-request-id", "")
         self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
@@ -153,6 +152,11 @@ class _Exchange:
         if observation.outcome == "cancelled":
             self.status = CLIENT_CLOSED_REQUEST
         return observation
+
+
+def new_request_id() -> str:
+    """An id of the server's own, in its headers, logs and messages about our faults."""
+    return "req_" + secrets.token_hex(16)
 
 
 def route_of(scope: Scope) -> str:
