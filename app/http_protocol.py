@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.error_handlers import render_error
-from app.api.middleware import log_refused_head
+from app.api.middleware import log_refused_head, new_request_id
 from app.api.sse import ABORT
 from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, ReparteeError, UrlTooLong
 from app.metrics import Metrics
@@ -154,10 +154,12 @@ class StrictProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.abort()
             return
-        status, headers, body = render_error(error, "")
+        identifier = new_request_id()
+        status, headers, body = render_error(error, identifier)
         self._metrics.http("unmatched", "other", status)
-        log_refused_head(status, error)
-        fields = Headers(headers | {"content-length": str(len(body)), "connection": "close"}).raw
+        log_refused_head(identifier, status, error)
+        headers |= {"x-request-id": identifier, "content-length": str(len(body)), "connection": "close"}
+        fields = Headers(headers).raw
         lines = [
             f"HTTP/1.1 {status} {_REASONS[status]}".encode(),
             *(name + b": " + value for name, value in fields),

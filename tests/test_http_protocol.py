@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -103,6 +104,7 @@ def error_of(answer: bytes) -> tuple[int, str]:
     top, _, body = answer.partition(b"\r\n\r\n")
     lines = top.decode().split("\r\n")
     fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+    assert re.fullmatch("req_[0-9a-f]{32}", fields["x-request-id"])
     assert fields["connection"] == "close" and fields["content-type"] == "application/json"
     assert int(fields["content-length"]) == len(body)
     error = json.loads(body)["error"]

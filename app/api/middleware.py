@@ -91,8 +91,7 @@ class _Exchange:
         # Preflights and wrong methods ask for no inference, whatever their path.
         task = TASK_OF_PATH.get(scope["path"]) if scope["method"] == "POST" else None
         state = scope.setdefault("state", {})
-        identifier = "req_" + secrets.token_hex(16)
-        self.observation = Observation(identifier, task=task, trace_id=state.get("trace_id"))
+        self.observation = Observation(new_request_id(), task=task, trace_id=state.get("trace_id"))
         state["observation"] = self.observation
         client_id = Headers(scope=scope).get("x-request-id", "")
         self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
@@ -160,6 +159,11 @@ class _Exchange:
         return observation
 
 
+def new_request_id() -> str:
+    """An id of the server's own, in its headers, logs and messages about our faults."""
+    return "req_" + secrets.token_hex(16)
+
+
 def route_of(scope: Scope) -> str:
     """The route's template; of a request that was refused before the router ran, its path where it is fixed.
 
@@ -184,9 +188,10 @@ async def send_error(
     await send({"type": "http.response.body", "body": body})
 
 
-def log_refused_head(status: int, error: ReparteeError) -> None:
+def log_refused_head(identifier: str, status: int, error: ReparteeError) -> None:
     """The audit line of what never became a request: its head was refused, and nothing in it can be relied on."""
     fields = {
+        "request_id": identifier,
         "route": "unmatched",
         "method": "other",
         "status": status,
