@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import time
-from typing import Any
+from typing import Any, Literal, get_args
 
 import msgspec
 
 LONG = 1500
 _LAST_CHUNK = b"0\r\n\r\n"
 _REST_SECONDS = 3.0
+_FIRST_SECONDS = 5.0
 
 
 def _chat(model: str, *, stream: bool) -> tuple[str, dict[str, Any]]:
@@ -27,11 +28,12 @@ def _decision(model: str) -> tuple[str, dict[str, Any]]:
     return "/v1/classify", {"model": model, "input": ["My coat is late. " * 60] * 8, "labels": labels}
 
 
-STAGES = ("body", "first token", "mid-stream", "whole call", "decision")
+Stage = Literal["body", "first token", "mid-stream", "whole call", "decision"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 """Where a client leaves; with every place taken, one that waits for its first token is queued."""
 
 
-async def leave(port: int, key: str, model: str, stage: str, patience: float = 0.02) -> float:
+async def leave(port: int, key: str, model: str, stage: Stage, patience: float = 0.02) -> float:
     """Send a request and close the connection in a stage of it; the instant of that on `time.monotonic`.
 
     Args:
@@ -49,10 +51,11 @@ async def leave(port: int, key: str, model: str, stage: str, patience: float = 0
     try:
         writer.write(request[:-20] if stage == "body" else request)
         if stage == "mid-stream":
-            await reader.readuntil(b'"content":"')
+            async with asyncio.timeout(_FIRST_SECONDS):
+                await reader.readuntil(b'"content":"')
         await asyncio.sleep(patience)
-    except asyncio.IncompleteReadError:
-        pass  # it was refused
+    except (asyncio.IncompleteReadError, TimeoutError):
+        pass  # it was refused, or nobody answers
     finally:
         left = time.monotonic()
         writer.transport.abort()
@@ -90,7 +93,7 @@ async def read_nothing(port: int, key: str, model: str, seconds: float) -> bool:
 
 def _request(path: str, content: bytes, key: str) -> bytes:
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content

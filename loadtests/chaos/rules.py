@@ -59,7 +59,8 @@ def never_silent(exchanges: Iterable[Exchange], faults: Sequence[Fault]) -> Iter
         none_taken = exchange.has("cut") and not exchange.status and _meets(exchange, faults, {"descriptors"})
         if exchange.fate == "lost" and not none_taken:
             last = exchange.events[-1].kind if exchange.events else "nothing"
-            yield f"{_name(exchange)} ended in silence ({last}) after {len(exchange.text)} characters"
+            said = len(exchange.text)
+            yield f"{_name(exchange)} ended in silence ({last}, status {exchange.status}) after {said} characters"
 
 
 def done_is_whole(exchanges: Iterable[Exchange]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import msgspec
 import psutil  # type: ignore[import-untyped]
@@ -159,11 +160,15 @@ class Subject:
 
 
 @contextmanager
-def subject(*, full_log: bool = False) -> Iterator[Subject]:
+def subject(
+    *, full_log: bool = False, module: str = "app", variables: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Subject]:
     """Start a service and wait until it is ready; end it.
 
     Args:
         full_log: its log goes to a device that is always full.
+        module: that is run.
+        variables: beside the settings, or in place of them.
 
     Raises:
         ProcessFailed: it does not start.
@@ -191,9 +196,9 @@ def subject(*, full_log: bool = False) -> Iterator[Subject]:
             "LOG_FORMAT": "json",
         }
         environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
-        environment |= clock.environment if clock else {}
+        environment |= (clock.environment if clock else {}) | dict(variables)
         try:
-            with running([sys.executable, "-m", "app"], environment, stderr=writing) as service:
+            with running([sys.executable, "-m", module], environment, stderr=writing) as service:
                 os.close(writing)
                 writing = -1
                 service.wait_for(port, "/readyz", _START_SECONDS)
