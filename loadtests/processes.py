@@ -102,14 +102,20 @@ class Running:
 
 
 @contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Running]:
-    """Start a process beside the current environment's variables, and end it with its descendants."""
+def running(
+    command: Sequence[str], environment: Mapping[str, str], stderr: int = subprocess.STDOUT
+) -> Iterator[Running]:
+    """Start a process beside the current environment's variables, and end it with its descendants.
+
+    Args:
+        stderr: descriptor of a sink for its standard error; by default that is kept with what it prints.
+    """
     with TemporaryDirectory(prefix="repartee-bench-") as directory:
         log = Path(directory) / "log"
         started = time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, env=os.environ | dict(environment), stdout=output, stderr=subprocess.STDOUT
+                command, env=os.environ | dict(environment), stdout=output, stderr=stderr
             )
         try:
             yield Running(process, started, log)

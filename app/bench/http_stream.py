@@ -18,7 +18,17 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class RequestFailed(Exception):
-    """The server answered with another status than 200, or broke off; the message is one line."""
+    """The server answered with another status than 200, or broke off; the message is one line.
+
+    Attributes:
+        status: the other status; 0 where it broke off.
+        retry_after: of the answer, as the server wrote it.
+        body: the first piece of the answer.
+    """
+
+    def __init__(self, message: str, status: int = 0, retry_after: str = "", body: bytes = b"") -> None:
+        super().__init__(message)
+        self.status, self.retry_after, self.body = status, retry_after, body
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -81,9 +91,13 @@ class _Response:
         self.body = bytearray()
         self.complete = False
         self.has_length = False
+        self.retry_after = ""
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.has_length = self.has_length or name.lower() in (b"content-length", b"transfer-encoding")
+        name = name.lower()
+        self.has_length = self.has_length or name in (b"content-length", b"transfer-encoding")
+        if name == b"retry-after":
+            self.retry_after = value.decode("latin-1")
 
     def on_body(self, data: bytes) -> None:
         self.body += data
@@ -127,7 +141,7 @@ async def post_stream(
             if piece and parser.get_status_code() == 200:
                 yield arrived, piece
             elif piece or response.complete:
-                _raise_unless_ok(parser.get_status_code(), piece)
+                _raise_unless_ok(parser.get_status_code(), piece, response.retry_after)
         whole = parser.should_keep_alive()
     finally:
         if whole and connections:
@@ -159,7 +173,7 @@ def _head(address: SplitResult, body: bytes | None, connections: Connections | N
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _raise_unless_ok(status: int, body: bytes) -> None:
+def _raise_unless_ok(status: int, body: bytes, retry_after: str) -> None:
     if status != 200:
         text = " ".join(body[:500].decode(errors="replace").split())
-        raise RequestFailed(f"Status {status}: {text}")
+        raise RequestFailed(f"Status {status}: {text}", status, retry_after, body)
