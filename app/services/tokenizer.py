@@ -93,7 +93,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the client's text: no control id, no beginning-of-sequence id."""
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        ids = _ids(self._plain, text)
         if self._forbidden_ids.isdisjoint(ids):
             return ids
         return self._encode_apart(text)
@@ -118,7 +118,7 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], *, skip_hidden: bool = False) -> str:
         """Text of the ids, control tokens spelled out unless they are to be skipped."""
         kept = [i for i in ids if i not in self.hidden_ids] if skip_hidden else list(ids)
-        return str(self._plain.decode(kept, skip_special_tokens=False))
+        return str(self._plain.decode_batch([kept], skip_special_tokens=False)[0])
 
     def token_bytes(self, token: int) -> bytes:
         """Bytes of one id; where tokens are not byte-level, of its text alone. Unknown ids: none."""
@@ -144,7 +144,7 @@ class Tokenizer:
 
     def _encode_apart(self, text: str) -> list[int]:
         """Halve the text until no part of it gives a control id (vocabularies that spell one as a whole)."""
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        ids = _ids(self._plain, text)
         if self._forbidden_ids.isdisjoint(ids):
             return ids
         if len(text) == 1:
@@ -167,7 +167,7 @@ class Tokenizer:
     ) -> list[int]:
         """Encode with the control tokens that the template wrote, and with no other."""
         if self._aware is not None:
-            whole = self._aware.encode(rendered.translate(unmask), add_special_tokens=False)
+            (whole,) = self._aware.encode_batch([rendered.translate(unmask)], add_special_tokens=False)
             found = [
                 (i, o) for i, o in zip(whole.ids, whole.offsets, strict=True) if i in self._forbidden_ids
             ]
@@ -213,6 +213,13 @@ class Tokenizer:
         entries = (self._plain.id_to_token(i) for i in range(self.vocab_size))
         longest = max(len(bytes_of_token(entry)) for entry in entries if entry is not None)
         return longest * (_NORMALIZATION_SHRINKS if normalizes else 1)
+
+
+def _ids(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    """As a batch of one: the library lets go of the interpreter for a batch alone, also when it decodes."""
+    (encoding,) = tokenizer.encode_batch_fast([text], add_special_tokens=False)
+    ids: list[int] = encoding.ids
+    return ids
 
 
 def _from_json(content: bytes) -> tokenizers.Tokenizer:

@@ -26,8 +26,11 @@ class ClassifyRequest(StrictModel):
     """
 
     model: str
-    input: str | Annotated[list[str], Field(min_length=1)]
-    labels: Annotated[list[str] | list[LabelSpec], Field(description=LABEL_RULE)]
+    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
+    labels: Annotated[
+        Annotated[list[str], Field(fail_fast=True)] | Annotated[list[LabelSpec], Field(fail_fast=True)],
+        Field(description=LABEL_RULE),
+    ]
     instructions: Annotated[str, Field(min_length=1, pattern=r"\S")] | None = None
     multi_label: bool = False
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None

@@ -100,7 +100,7 @@ class ChoiceQuestion(StrictModel):
     type: Literal["choice"]
     name: Name | None = None
     instructions: Instructions
-    choices: Annotated[list[Choice], Field(description=LABEL_RULE)]
+    choices: Annotated[list[Choice], Field(description=LABEL_RULE, fail_fast=True)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -136,7 +136,7 @@ class ScoreQuestion(StrictModel):
     type: Literal["score"]
     name: Name | None = None
     instructions: Instructions
-    levels: Annotated[list[Level], Field(description=LABEL_RULE)]
+    levels: Annotated[list[Level], Field(description=LABEL_RULE, fail_fast=True)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -171,7 +171,7 @@ class InputMessage(StrictModel):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[InputPart]
+    content: str | Annotated[list[InputPart], Field(fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -198,8 +198,8 @@ class DecisionsRequest(StrictModel):
     """Typed questions about one input."""
 
     model: str
-    input: str | Annotated[list[InputMessage], Field(min_length=1)]
-    questions: Annotated[list[AnyQuestion], Field(min_length=1), AfterValidator(_named_apart)]
+    input: str | Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
+    questions: Annotated[list[AnyQuestion], Field(min_length=1, fail_fast=True), AfterValidator(_named_apart)]
     prompt_cache_key: Annotated[str, Field(max_length=512)] | None = Field(
         None, description="Requests share cached prefixes only under equal keys."
     )

@@ -72,7 +72,7 @@ class ScoreQuery(StrictModel):
 
     type: Literal["score"]
     instructions: Instructions | None = None
-    criteria: Annotated[list[str], Field(description=LABEL_RULE)]
+    criteria: Annotated[list[str], Field(description=LABEL_RULE, fail_fast=True)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -113,23 +113,30 @@ AnyQuery = Annotated[ChoiceQuery | ScoreQuery | NoulQuery, Field(discriminator="
 
 
 def _by_position(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Validate, telling which question is wrong by its position: its id is the caller's own text."""
-    try:
+    """Validate one question after another up to the first wrong one, and tell which that is by its position.
+
+    Its id is the caller's own text, and all faults of a thousand questions would take seconds to collect.
+    """
+    if not isinstance(value, dict) or not value:
         return validate(value)
-    except ValidationError as error:
-        places = {name: index for index, name in enumerate(value)} if isinstance(value, dict) else {}
-        raise ValidationError.from_exception_data(
-            error.title,
-            [
-                InitErrorDetails(
-                    type=problem["type"],
-                    loc=tuple(places.get(part, part) for part in problem["loc"][:1]) + problem["loc"][1:],
-                    input=problem["input"],
-                    ctx=problem.get("ctx", {}),
-                )
-                for problem in error.errors()
-            ],
-        ) from error
+    questions = dict[str, Any]()
+    for index, (name, question) in enumerate(value.items()):
+        try:
+            questions |= validate({name: question})
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                error.title,
+                [
+                    InitErrorDetails(
+                        type=problem["type"],
+                        loc=(index, *problem["loc"][1:]),
+                        input=problem["input"],
+                        ctx=problem.get("ctx", {}),
+                    )
+                    for problem in error.errors()
+                ],
+            ) from error
+    return questions
 
 
 class SystemOneRequest(StrictModel):
