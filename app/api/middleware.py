@@ -230,4 +230,6 @@ def access_fields(route: str, method: str, exchange: _Exchange) -> dict[str, obj
             "cached_tokens": observation.cached_tokens,
             "generated_tokens": observation.generated_tokens,
         }
+    if observation.policy:
+        fields["policy"] = observation.policy
     return fields | observation.timings()
