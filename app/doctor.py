@@ -25,6 +25,7 @@ from app.keys import InvalidKeysFile, KeyRing
 from app.main import answers_of
 from app.metrics import InvalidMetricSettings, Metrics
 from app.model_source import ModelNotAvailable, ModelNotFetched, model_directory
+from app.policy.rules import InvalidPolicyFile, load_rules
 from app.serve import InvalidTraces, reason, tracing_of
 from app.server import CannotListen, open_listeners
 from app.services.decision_prompts import load_prompts
@@ -183,7 +184,17 @@ def _model(settings: Settings) -> tuple[list[Finding], Path | None]:
         answers_of(settings.model_copy(update={"model": str(directory)}), tokenizer)
     except InvalidAnswersFile as error:
         found.append(Finding("known answers", "failed", f"REPARTEE_ANSWERS_FILE: {error}"))
+    if settings.policy_file is not None:
+        found.append(_policy(settings, tokenizer))
     return found, directory
+
+
+def _policy(settings: Settings, tokenizer: Tokenizer) -> Finding:
+    try:
+        rules = load_rules(settings, tokenizer)
+    except InvalidPolicyFile as error:
+        return Finding("policy", "failed", reason(settings, error))
+    return Finding("policy", "ok", f"{len(rules)} rules in {settings.policy_file}")
 
 
 def _engine(config: EngineConfig) -> Iterator[Finding]:

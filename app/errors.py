@@ -15,6 +15,7 @@
     │   ├── UrlTooLong
     │   ├── HeadersTooLarge
     │   ├── HeadersTimeout         the head of the request did not arrive in time
+    │   ├── ContentFiltered        a rule of the operator's policy forbids what it says
     │   └── PreflightRefused       a browser may not call this service from that page
     ├── AuthenticationFailed       no key, or a wrong one
     ├── PermissionDenied           a good key without the scope
@@ -157,6 +158,13 @@ class PreflightRefused(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("This origin, method or header is not allowed to browsers here.")
+
+
+class ContentFiltered(InvalidRequest):
+    """A rule of the operator's policy refuses what the request says."""
+
+    def __init__(self, param: str) -> None:
+        super().__init__("The policy of this server does not allow this content.", param)
 
 
 class AuthenticationFailed(ReparteeError):

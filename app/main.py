@@ -1,7 +1,7 @@
 """create_app: the only wiring of the API process."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +25,10 @@ from app.api.trace import SpanMaker, TraceMiddleware, telemetry
 from app.engine.interface import Engine
 from app.keys import KeyRing
 from app.metrics import Metrics
+from app.policy.judge import Judge
+from app.policy.policy import Policy
+from app.policy.rules import Rule, load_rules
+from app.policy.services import GuardedChatService, GuardedCompletionService, GuardedDecisionService
 from app.services.chat import ChatService
 from app.services.completions import CompletionService
 from app.services.decision_prompts import load_prompts
@@ -70,7 +74,8 @@ def create_app(
 
     Raises:
         FileNotFoundError: the directory has no tokenizer.
-        InvalidAnswersFile, InvalidKeysFile, InvalidModelFile: a file of the settings or of the model is malformed.
+        InvalidAnswersFile, InvalidKeysFile, InvalidModelFile, InvalidPolicyFile: a file of the settings or of the
+            model is malformed.
         InvalidMetricSettings: without `metrics`, those that the settings ask for cannot be made.
     """
     services = _services(settings, engine, metrics or Metrics.of(settings), load_tokenizer)
@@ -110,17 +115,33 @@ def _services(
 ) -> Services:
     tokenizer = load_tokenizer(Path(settings.model))
     prompts = PromptService(engine, tokenizer, settings)
+    forms = load_prompts(settings.model)
+    chat, completions = ChatService(prompts, settings), CompletionService(prompts)
+    decisions = DecisionService(engine, tokenizer, settings, forms)
+    if rules := load_rules(settings, tokenizer):
+        metrics.know_policy(_actions(rules))
+        policy = Policy(rules, Judge(decisions), metrics)
+        chat = GuardedChatService(prompts, settings, policy)
+        completions = GuardedCompletionService(prompts, policy)
+        decisions = GuardedDecisionService(engine, tokenizer, settings, forms, policy)
     return Services(
         settings=settings,
         engine=engine,
         metrics=metrics,
         tokenizer=tokenizer,
-        chat=ChatService(prompts, settings),
-        completions=CompletionService(prompts),
-        decisions=DecisionService(engine, tokenizer, settings, load_prompts(settings.model)),
+        chat=chat,
+        completions=completions,
+        decisions=decisions,
         defaults=load_sampling_defaults(settings.model),
         created=int(time.time()),
     )
+
+
+def _actions(rules: Sequence[Rule]) -> Iterator[tuple[str, str, str]]:
+    for rule in rules:
+        for at in ("input", "output"):
+            if rule.looks_at(at):
+                yield from ((rule.name, at, action) for action in rule.actions)
 
 
 def answers_of(settings: Settings, tokenizer: Tokenizer) -> bytes:

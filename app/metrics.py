@@ -16,6 +16,7 @@ from app.metric_families.decisions import DecisionFamilies
 from app.metric_families.engine import EngineFamilies
 from app.metric_families.gpu import GpuFamilies
 from app.metric_families.objectives import Objectives
+from app.metric_families.policy import PolicyFamilies
 from app.metric_families.processes import ProcessFamilies
 from app.metric_families.registry import Registry
 from app.metric_families.requests import RequestFamilies
@@ -51,7 +52,7 @@ class MetricOptions:
 
 
 class Metrics:
-    """Observes; called by the engine's output loop and by the HTTP middleware, and nowhere else.
+    """Observes; called by the engine's output loop, by the HTTP middleware and by the policy, and nowhere else.
 
     Each has a registry of its own, so that two services may live in one process.
 
@@ -70,6 +71,7 @@ class Metrics:
         self._requests = RequestFamilies(families, Objectives(families, options.slos))
         self._decisions = DecisionFamilies(families)
         self._tenants = TenantFamilies(families)
+        self._policy = PolicyFamilies(families)
         self._engine = EngineFamilies(families)
         self._service = ServiceFamilies(families, options.revision)
         self._processes = ProcessFamilies(families, dropped_lines)
@@ -105,6 +107,10 @@ class Metrics:
         """The templates of the routes, each with each of its methods."""
         self._service.know_routes(routes)
 
+    def know_policy(self, actions: Iterable[tuple[str, str, str]]) -> None:
+        """The rules of the policy: name, place and action."""
+        self._policy.know(actions)
+
     def set_ready(self, ready: bool) -> None:
         """Whether the service can serve."""
         self._service.set_ready(ready)
@@ -139,6 +145,10 @@ class Metrics:
         self._tenants.observe(observation)
         if observation.outcome == "ok":
             self._decisions.observe(observation.decisions)
+
+    def policy_acted(self, rule: str, at: str, action: str) -> None:
+        """A rule of the policy acted on a request."""
+        self._policy.acted(rule, at, action)
 
     # The engine
 

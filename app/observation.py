@@ -66,6 +66,8 @@ class Observation:
     """Arrival to the deadline that the client set; None where the server's own holds."""
     deadline_exceeded: bool = False
     """The answer was cut at the request's deadline."""
+    policy: list[str] = field(default_factory=list)
+    """Rules of the policy that acted on it before it ended, as `rule:at:action`."""
     tenant: str | None = None
     key_id: str | None = None
 

@@ -15,6 +15,7 @@ from app.keys import InvalidKeysFile
 from app.logs import configure_logging, is_text
 from app.main import create_app
 from app.metrics import InvalidMetricSettings, Metrics
+from app.policy.rules import InvalidPolicyFile
 from app.server import CannotListen, Server, new_event_loop, open_listeners, uvicorn_config
 from app.services.known_answers import InvalidAnswersFile
 from app.services.model_file import InvalidModelFile
@@ -35,6 +36,7 @@ UNUSABLE = (
     InvalidKeysFile,
     InvalidMetricSettings,
     InvalidModelFile,
+    InvalidPolicyFile,
     InvalidTraces,
 )
 """What ends a start before anything was served, beside a wrong configuration; `reason` puts it into words."""
@@ -66,6 +68,8 @@ def reason(settings: Settings, error: Exception) -> str:
             return f"{PREFIX}API_KEYS_FILE is {settings.api_keys_file}: {error}"
         case InvalidAnswersFile():
             return f"{PREFIX}ANSWERS_FILE: {error}"
+        case InvalidPolicyFile():
+            return f"{PREFIX}POLICY_FILE: {error}"
         case InvalidTraces():
             return f"{PREFIX}TRACES_ENDPOINT is set, but {error}"
     return str(error)

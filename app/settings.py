@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         description="Answer `/metrics` without a key, for scrapers that send none; the network must keep others off.",
     )
 
+    policy_file: Path | None = Field(
+        None,
+        description="TOML table of rules that refuse, mask or flag what is asked and said (docs/policy.md).",
+    )
+
     # Limits
     max_body_bytes: Count = Field(1 << 20, ge=1024, description="Largest request body, in bytes.")
     max_url_bytes: Count = Field(8 << 10, ge=256, description="Longest request target, in bytes.")

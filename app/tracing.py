@@ -145,6 +145,8 @@ def _attributes(model: str, observation: Observation) -> dict[str, AttributeValu
         attributes["gen_ai.response.finish_reasons"] = [observation.finish_reason]
     if observation.first_token is not None:
         attributes["gen_ai.response.time_to_first_chunk"] = observation.first_token
+    if observation.policy:
+        attributes["repartee.policy"] = observation.policy
     if observation.tenant is not None:
         attributes["repartee.tenant"] = observation.tenant
     return attributes

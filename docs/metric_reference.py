@@ -12,6 +12,7 @@ from app.metric_families.decisions import DecisionFamilies
 from app.metric_families.engine import EngineFamilies
 from app.metric_families.gpu import GpuFamilies
 from app.metric_families.objectives import Objectives
+from app.metric_families.policy import PolicyFamilies
 from app.metric_families.processes import ProcessFamilies
 from app.metric_families.registry import Registry
 from app.metric_families.requests import RequestFamilies
@@ -45,7 +46,10 @@ OPEN_TELEMETRY: Mapping[str, str] = {
 """OpenTelemetry's names of ours; the last two it measures at the client."""
 
 OPEN_VALUES: Mapping[str, str] = {
-    "tenant": "`-` (nobody's), the first 16 of the keys file, `other`",
+    "tenant": "`-` (nobody's), the first 12 of the keys file, `other`",
+    "rule": "names of the policy file, at most 8",
+    "at": "`input`, `output`",
+    "action": "`refuse`, `mask`, `flag`, `failed`",
     "route": "route templates, `unmatched`",
     "method": "`GET`, `HEAD`, `POST`, `OPTIONS`, `other`",
     "status": "`2xx`, `4xx`, `5xx`",
@@ -92,6 +96,7 @@ def sections() -> dict[str, list[Metric]]:
         "Requests": _made(lambda registry: RequestFamilies(registry, Objectives(registry, load_slos()))),
         "Decisions": _made(DecisionFamilies),
         "Tenants": _made(TenantFamilies),
+        "Policy": _made(_policy),
         "Engine": _made(_engine),
         "Service": _made(_service),
         "GPUs": list(GpuFamilies().describe()),
@@ -103,6 +108,10 @@ def _made(make: Callable[[Registry], object]) -> list[Metric]:
     registry = Registry("any")
     make(registry)
     return list(registry.collectors.collect())
+
+
+def _policy(registry: Registry) -> None:
+    PolicyFamilies(registry).know([("any", "input", "refuse")])
 
 
 def _engine(registry: Registry) -> None:

@@ -40,6 +40,7 @@ _TABLE: dict[type[errors.ReparteeError], _Shape] = {
     errors.UrlTooLong: _Shape(414, "invalid_request_error", "url_too_long"),
     errors.HeadersTooLarge: _Shape(431, "invalid_request_error", "headers_too_large"),
     errors.HeadersTimeout: _Shape(408, "invalid_request_error", "request_timeout"),
+    errors.ContentFiltered: _Shape(400, "invalid_request_error", "content_filter"),
     errors.PreflightRefused: _Shape(400, "invalid_request_error", "cors_not_allowed"),
     errors.InvalidRequest: _Shape(400, "invalid_request_error", "invalid_value"),
     errors.AuthenticationFailed: _Shape(401, "authentication_error", "invalid_api_key"),

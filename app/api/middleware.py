@@ -256,4 +256,6 @@ def access_fields(route: str, method: str, model: str, exchange: _Exchange) -> d
             "cached_tokens": observation.cached_tokens,
             "generated_tokens": observation.generated_tokens,
         }
+    if observation.policy:
+        fields["policy"] = observation.policy
     return fields | observation.timings()

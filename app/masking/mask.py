@@ -3,6 +3,8 @@
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from app.masking.kinds import KINDS, NUMBER_KINDS
 
@@ -22,31 +24,52 @@ Chinese punctuation, and would join what follows as IPv6 does."""
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
 
+class Span(NamedTuple):
+    """What stands in a text from `start` to `end`, and the name that takes its place."""
+
+    start: int
+    end: int
+    name: str
+
+
 def mask(text: str) -> str:
     """The text with `[phone]`, `[email]` and the like in place of what should not be written down.
 
-    Looked for in a copy in ASCII's forms and without characters of no width. Order numbers, amounts and dates stay.
-    Linear in the length of the text.
+    Order numbers, amounts and dates stay. Linear in the length of the text.
     """
-    plain, positions = _plain(text)
-    spans = list[tuple[int, int, str]]()
+    return replace(text, find(text))
+
+
+def find(text: str) -> list[Span]:
+    """What should not be written down, from the left; no two overlap.
+
+    Looked for in a copy in ASCII's forms and without characters of no width.
+    """
+    plain, positions = plain_form(text)
+    spans = list[Span]()
     for kind in (*KINDS, *NUMBER_KINDS) if _MANY_DIGITS.search(plain) else KINDS:
         if kind.hint in plain:
             for start, end in kind.find(plain):
-                spans.append((start, end, kind.name))
+                spans.append(Span(start, end, kind.name))
                 plain = plain[:start] + "\0" * (end - start) + plain[end:]
+    spans.sort()
+    if positions is None:
+        return spans
+    return [Span(positions[start], positions[end - 1] + 1, name) for start, end, name in spans]
+
+
+def replace(text: str, spans: Sequence[Span]) -> str:
+    """The text with their names in square brackets in place of the spans, which are in order."""
     if not spans:
         return text
     parts, done = list[str](), 0
-    for start, end, name in sorted(spans):
-        if positions is not None:
-            start, end = positions[start], positions[end - 1] + 1
+    for start, end, name in spans:
         parts += text[done:start], f"[{name}]"
         done = end
     return "".join([*parts, text[done:]])
 
 
-def _plain(text: str) -> tuple[str, list[int] | None]:
+def plain_form(text: str) -> tuple[str, list[int] | None]:
     """The text as it is searched, and where each of its characters stands in the original; None where at the same."""
     if text.isascii():
         return text, None

@@ -6,7 +6,7 @@ from app.metric_families.registry import Registry
 from app.metric_families.requests import GENERATING_TASKS, OUTCOMES
 from app.observation import Observation
 
-MOST_TENANTS = 16
+MOST_TENANTS = 12
 """Tenants that are told apart: each has ten series."""
 NOBODY = "-"
 """Requests without a key, or with one that is not known."""

@@ -13,7 +13,7 @@ from app.services.held_logprobs import HeldLogprobs
 from app.services.stop_strings import StopStrings
 from app.services.tokenizer import Tokenizer
 
-Finish = Literal["stop", "length"]
+Finish = Literal["stop", "length", "content_filter"]
 
 
 @dataclass(slots=True)
@@ -77,6 +77,11 @@ class Answer:
         self.finish_reason = self._finish(last.finish_reason)
         whole = self.finish_reason is not None and self._stops.found is None
         return Piece(self.index, text, self._logprobs.release(len(text), whole=whole), self.finish_reason)
+
+    def refuse(self) -> None:
+        """End it, or change how it ended: it says what it must not."""
+        self.finish_reason = "content_filter"
+        self.stream.close()
 
     def _count(self, tokens: int) -> None:
         if tokens:

@@ -134,7 +134,8 @@ class DecisionService:
             ContextLengthExceeded: a prompt does not fit, or not with its labels.
             Unavailable, DeadlineExceeded, EngineFailure: as the engine says; no query is left running.
         """
-        observation.parse = observation.elapsed()
+        if observation.parse is None:
+            observation.parse = observation.elapsed()
         self._check(queries)
         started = time.perf_counter()
         encoded = await self._encode(queries)

@@ -9,9 +9,11 @@ from app.engine.messages import FinishReason, SequenceOutput, SequenceTimings
 from app.engine.stream import RequestStream, wait_for_any
 from app.errors import DeadlineExceeded
 from app.observation import Observation
-from app.services.answer import Answer, Piece
+from app.services.answer import Answer, Finish, Piece
 from app.services.options import GenerationOptions
 from app.services.tokenizer import Tokenizer
+
+_MOST_TELLING: tuple[Finish, ...] = ("content_filter", "length", "stop")
 
 
 class Generation:
@@ -24,26 +26,26 @@ class Generation:
     def __init__(
         self, answers: Sequence[Answer], n: int, prompt_tokens: int, observation: Observation
     ) -> None:
-        self._answers = answers
-        self._n = n
-        self._observation = observation
+        self.answers = answers
+        self.n = n
+        self.observation = observation
         observation.prompt_tokens = self.prompt_tokens = prompt_tokens
         self.cached_tokens = 0
 
     @property
     def completion_tokens(self) -> int:
         """Tokens generated so far, of all answers."""
-        return sum(answer.tokens for answer in self._answers)
+        return sum(answer.tokens for answer in self.answers)
 
     @property
     def size(self) -> int:
         """Number of answers."""
-        return len(self._answers)
+        return len(self.answers)
 
     @property
     def finished(self) -> bool:
         """Whether every answer has its finish reason."""
-        return all(answer.finish_reason for answer in self._answers)
+        return all(answer.finish_reason for answer in self.answers)
 
     async def pieces(self) -> AsyncGenerator[list[Piece], None]:
         """What each wake-up brought, one piece an answer at most, until every answer has its finish reason.
@@ -54,7 +56,7 @@ class Generation:
             DeadlineExceeded: the deadline passed before the first token.
             EngineFailure: the engine could not finish.
         """
-        reading = list(self._answers)
+        reading = list(self.answers)
         try:
             while reading:
                 await wait_for_any(answer.stream for answer in reading)
@@ -66,7 +68,7 @@ class Generation:
 
     def close(self) -> None:
         """End whatever is still running in the engine."""
-        for answer in self._answers:
+        for answer in self.answers:
             answer.stream.close()
         self._note_end()
 
@@ -79,32 +81,32 @@ class Generation:
                     self._note(answer.index, output)
                 if (piece := answer.take(outputs)) is not None:
                     pieces.append(piece)
-        observation = self._observation
+        observation = self.observation
         observation.detokenize = (observation.detokenize or 0.0) + time.perf_counter() - started
         if any(piece.finish_reason for piece in pieces):
             self._note_end()
         return pieces
 
     def _note(self, index: int, output: SequenceOutput) -> None:
-        observation = self._observation
+        observation = self.observation
         ended = output.finish_reason is not None
         if observation.first_token is None and (output.tokens or ended):
             observation.first_token = observation.elapsed()  # an answer may end with its first token
-        if index % self._n == 0:  # the others share the prompt with the first answer to it
+        if index % self.n == 0:  # the others share the prompt with the first answer to it
             self.cached_tokens += output.cached_tokens
         if output.timings is not None:
             _note_slowest(observation, output.timings, ended=ended)
         observation.deadline_exceeded |= output.finish_reason is FinishReason.DEADLINE
 
     def _note_end(self) -> None:
-        observation = self._observation
+        observation = self.observation
         observation.cached_tokens = self.cached_tokens
         observation.generated_tokens = self.completion_tokens
-        observation.longest_gap = max((answer.stream.longest_gap for answer in self._answers), default=0.0)
-        finishes = {answer.finish_reason for answer in self._answers}
+        observation.longest_gap = max((answer.stream.longest_gap for answer in self.answers), default=0.0)
+        finishes = {answer.finish_reason for answer in self.answers}
         if None not in finishes:
-            observation.finish_reason = "length" if "length" in finishes else "stop"
-            gaps = [answer.token_gap for answer in self._answers if answer.token_gap is not None]
+            observation.finish_reason = next(reason for reason in _MOST_TELLING if reason in finishes)
+            gaps = [answer.token_gap for answer in self.answers if answer.token_gap is not None]
             observation.token_gap = max(gaps, default=None)
             if observation.decode is None and observation.first_token is not None:
                 observation.decode = observation.elapsed() - observation.first_token

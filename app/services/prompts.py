@@ -43,7 +43,8 @@ class PromptService:
         Raises:
             ContextLengthExceeded: a text cannot fit, whatever it says.
         """
-        observation.parse = observation.elapsed()
+        if observation.parse is None:
+            observation.parse = observation.elapsed()
         if self.window:
             self.window.check_text(max(sizes, default=0), self.tokenizer, param)
         started = time.perf_counter()

@@ -302,6 +302,22 @@ def _traffic() -> list[Panel]:
             Query(rate("repartee_request_rejections_total", "reason", of=OF_REPLICA), "{{reason}}"),
             stacked=True,
         ),
+        graph(
+            "Policy",
+            About(
+                "Requests on which a rule of the policy file acted; nothing without one.",
+                "`failed`: the model could not be asked, mostly for an overload; what becomes of the request then, the "
+                "rule's `on_failure` says.",
+                deeper="tenants",
+            ),
+            REQUESTS_PER_SECOND,
+            Query(
+                rate("repartee_policy_actions_total", "rule, at, action", of=OF_REPLICA),
+                "{{rule}} {{at}} {{action}}",
+            ),
+            stacked=True,
+            span=24,
+        ),
     ]
 
 

@@ -29,7 +29,7 @@ def tenants(objectives: Objectives) -> Board:
     """Tenants of the keys file; without one there is a single tenant, `-`."""
     return Board(
         name="tenants",
-        purpose="Who uses the service, how much, and how does it treat them? The first 16 tenants of the keys file are "
+        purpose="Who uses the service, how much, and how does it treat them? The first 12 tenants of the keys file are "
         "told apart, the rest is `other`; without keys all is `-`.",
         sections=[
             Section("", [_table()]),

@@ -12,6 +12,7 @@ from app.metric_families.requests import OUTCOMES, REJECTIONS, TASKS
 from app.metric_families.service import STATUSES
 from app.metrics import Metrics
 from app.observation import Decision
+from app.policy.rules import MOST_RULES
 from deploy.ray.targets import PATH as TARGETS
 from tests.api.conftest import build_app
 from tests.exposition import chat, labels_of, metrics_with, samples
@@ -35,6 +36,8 @@ def routes() -> frozenset[tuple[str, str]]:
 def exercise(metrics: Metrics) -> None:
     """Everything that can happen, with labels as many as strangers can make them."""
     metrics.know_tenants(f"tenant{number}" for number in range(100))
+    rules = [f"rule{number}" for number in range(MOST_RULES)]
+    metrics.know_policy(product(rules, ("input", "output"), ("refuse", "failed")))
     metrics.ready(READY)
     metrics.engine_process(1)
     for phase in (*LOAD_PHASES, "nobody knows this"):

@@ -160,8 +160,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         )
     )
     (acme, globex, metrics) = (key for key, _ in made)
+    policy = file.with_name("policy.toml")
+    policy.write_text('[[rule]]\nname = "cards"\naction = "flag"\nwords = ["card"]\n')
     # Requests are traced, so that there are exemplars; nobody takes the traces.
-    with running_service(api_keys_file=str(file), traces_endpoint=NOBODY, traces_sample_ratio="1") as service:
+    traced = {"traces_endpoint": NOBODY, "traces_sample_ratio": "1"}
+    with running_service(api_keys_file=str(file), policy_file=str(policy), **traced) as service:
         config = scrape(service.url.removeprefix("http://"))
         config["scrape_configs"][0]["authorization"] = {"credentials": metrics}
         files = rules("1s")
@@ -212,6 +215,7 @@ def test_the_panels_tell_what_happened(scene: Scene) -> None:
     assert numbers(scene, "repartee-overview: Not serving: A") == {(): 0}
     assert numbers(scene, "repartee-overview: Error budget left: A")[()] <= 1
     assert numbers(scene, "repartee-overview: First token p99: A")[()] > 0
+    assert numbers(scene, "repartee-overview: Policy: A")[("flag", "input", "cards")] > 0
     assert numbers(scene, "repartee-overview: State: A") == {(scene.instance,): 1}
     assert numbers(scene, "repartee-overview: Rejections by reason: A")[("unauthorized",)] > 0
     assert min(numbers(scene, "repartee-latency: Mean time by stage: A").values()) > 0

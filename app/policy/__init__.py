@@ -1,0 +1,1 @@
+"""What an operator forbids in requests and answers; nothing of it is built without a policy file."""

@@ -1,0 +1,93 @@
+"""find_settled: whatever the pieces that a text comes in, what is masked is what would be masked of the whole."""
+
+import itertools
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.masking.growing import MOST_HELD, find_settled
+from app.masking.kinds import KINDS, NUMBER_KINDS
+from app.masking.mask import find, mask, replace
+
+PERSONAL = (
+    *("13812345678", "+86 138 1234 5678", "010-62345678", "(415) 555-0132", "0086 138-1234-5678"),
+    *("a.b@example.com", "8.8.8.8", "2606:4700:4700::1111", "4111 1111 1111 1111", "622202 4111111111111"),
+    *("DE89 3704 0044 0532 0130 00", "11010519491231002X", "91350100M000100Y43", "E12345678"),
+    *("sk-abcdefghijklmnopqrstuv", "Bearer abcdefghijklmnopqrst", "Basic YWxhZGRpbjpvcGVu"),
+    *("eyJhbGciOiJI.eyJzdWIiOiIx.abc_def", "１３８１２３４５６７８", "138\u200b12345678"),
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIabc def\nXYZ+/=\n-----END RSA PRIVATE KEY-----",
+)
+"""Something of each kind, as it is written by different people."""
+BETWEEN = (
+    " ",
+    "\n",
+    ", ",
+    "。",
+    "订单",
+    "order",
+    "ORDER",
+    "A1",
+    "12",
+    "(",
+    ")",
+    ".",
+    "-",
+    "+",
+    "x",
+    "\u200b",
+)
+
+texts = st.lists(
+    st.sampled_from(PERSONAL + BETWEEN) | st.text("aZ09 .-+@:/中,\n", max_size=4), max_size=8
+).map("".join)
+
+
+def shown(pieces: list[str]) -> list[str]:
+    """What of a text that comes in pieces is shown after each of them, and at its end."""
+    held, parts = "", []
+    for piece in pieces:
+        held += piece
+        spans, settled = find_settled(held)
+        parts.append(replace(held[:settled], spans))
+        held = held[settled:]
+    return [*parts, mask(held)]
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    return [text[start:end] for start, end in itertools.pairwise(edges)]
+
+
+@settings(max_examples=500)
+@given(texts, st.lists(st.integers(0, 10_000), max_size=8))
+@example("Authorization: Bearer abcdefghijklmnopqrst", [22])
+@example("-----BEGIN RSA PRIVATE KEY-----\nabc def ghi", [40, 42])
+@example("call 4111 1111 1111 1111 now", [10, 15, 20])
+def test_pieces_are_masked_like_the_whole(text: str, places: list[int]) -> None:
+    assert "".join(shown(cut(text, places))) == mask(text)
+
+
+@given(texts)
+def test_characters_are_masked_like_the_whole(text: str) -> None:
+    assert "".join(shown(list(text))) == mask(text)
+
+
+def test_every_kind_is_among_those_tried() -> None:
+    """A kind that nobody tries might be written in a way that no break is known of."""
+    assert {span.name for text in PERSONAL for span in find(text)} == {
+        kind.name for kind in (*KINDS, *NUMBER_KINDS)
+    }
+
+
+def test_prose_is_held_back_by_a_word() -> None:
+    words = ["Your", " order", " 48213", " has", " left", ",", " and"]
+    assert shown(words) == ["", "Your ", "order ", "48213 ", "has ", "left,", " ", "and"]
+    assert shown(["您的", "订单", "已经", "发货"]) == ["您的", "订单", "已经", "发货", ""]
+
+
+def test_what_never_breaks_is_held_up_to_a_bound() -> None:
+    digits = ["1234 "] * 4_000
+    held = 0
+    for given_now, shown_now in zip(digits, shown(digits), strict=False):
+        held += len(given_now) - len(shown_now)
+        assert held <= MOST_HELD
