@@ -39,7 +39,7 @@ GOODPUT_SHARE = 0.95
 SLOWER = 1.5
 REFUSAL_SECONDS = 0.020
 RECOVERY_SECONDS = 2.0
-_MOST_IN_FLIGHT = 8192
+MOST_IN_FLIGHT = 8192
 _WARM_UP_SECONDS = 3.0
 
 
@@ -102,7 +102,7 @@ async def run_phase(name: str, server: Server, front_end: FrontEnd, rate: float,
     """
     samples: list[Sample] = []
     due = itertools.takewhile(lambda at: at < seconds, poisson(rate, front_end.chooser))
-    await open_loop(server, front_end.next_ask, ((at, rate) for at in due), samples, _MOST_IN_FLIGHT)
+    await open_loop(server, front_end.next_ask, ((at, rate) for at in due), samples, MOST_IN_FLIGHT)
     return Phase.of(name, rate, samples, seconds)
 
 
