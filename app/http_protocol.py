@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app.api.error_handlers import render_error
 from app.api.middleware import log_refused_head, new_request_id
 from app.api.sse import ABORT
-from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, ReparteeError, UrlTooLong
+from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, Overloaded, ReparteeError, UrlTooLong
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -18,7 +18,9 @@ _REASONS = {
     408: "Request Timeout",
     414: "URI Too Long",
     431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
 }
+_FULL_RETRY_SECONDS = 2.0
 
 
 _FRAMING_BYTES = 512 * 1024
@@ -41,10 +43,13 @@ class StrictProtocol(HttpToolsProtocol):
     the error for a part of it. An application may also end the connection without waiting for its client to read.
     """
 
-    def __init__(self, *arguments: Any, metrics: Metrics, settings: Settings, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, metrics: Metrics, settings: Settings, most_connections: int, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
         self._metrics = metrics
         self._limits = settings
+        self._most_connections = most_connections
         self._refusal: ReparteeError = MalformedHttp()
         self._head_timer: asyncio.TimerHandle | None = None
         self._in_head = self._in_body = False
@@ -53,8 +58,13 @@ class StrictProtocol(HttpToolsProtocol):
         self._parts: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A connection that says nothing is closed."""
+        """A connection that says nothing is closed, and one too many is refused.
+
+        Where descriptors run out, no metric or key can be read, and no engine be started.
+        """
         super().connection_made(transport)
+        if len(self.connections) > self._most_connections:
+            return self._refuse(Overloaded(_FULL_RETRY_SECONDS))
         self._head_timer = self.loop.call_later(self._limits.header_seconds, self._on_silence)
 
     def connection_lost(self, exc: Exception | None) -> None:

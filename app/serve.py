@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from app import exit_codes
 from app.banner import StartReport
 from app.configuration import WRONG_CONFIGURATION, complaint, load_configuration
+from app.descriptors import raise_limit
 from app.engine.client import AsyncEngine
 from app.keys import InvalidKeysFile
 from app.logs import configure_logging, is_text
@@ -48,6 +49,7 @@ def main() -> int:
         settings = load_configuration()
     except WRONG_CONFIGURATION as error:
         return _refuse(complaint(error))
+    raise_limit()
     writer = configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 import uvloop
 
+from app.descriptors import most_connections
 from app.engine.client import AsyncEngine
 from app.http_protocol import StrictProtocol
 from app.metrics import Metrics
@@ -144,7 +145,9 @@ def uvicorn_config(app: object, settings: Settings, metrics: Metrics) -> uvicorn
         app,  # type: ignore[arg-type]
         host=settings.host,
         port=settings.port,
-        http=partial(StrictProtocol, metrics=metrics, settings=settings),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            StrictProtocol, metrics=metrics, settings=settings, most_connections=most_connections()
+        ),
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -2,7 +2,7 @@
 
 python -m loadtests.auth_walk [--write]
 
-The service is started with keys and with a page's origin that browsers may call it from, and ended; about two minutes.
+The service is started with keys and with a page's origin that browsers may call it from, and ended; about a minute.
 """
 
 import argparse

@@ -42,8 +42,10 @@ class Application:
 class Served:
     """A server with the protocol, and what was asked of it."""
 
-    def __init__(self, application: Application, metrics: Metrics, port: int) -> None:
-        self.application, self.metrics, self.port = application, metrics, port
+    def __init__(self, application: Application, metrics: Metrics, server: uvicorn.Server) -> None:
+        self.application, self.metrics = application, metrics
+        self.port = server.servers[0].sockets[0].getsockname()[1]
+        self.connections = server.server_state.connections
 
     async def say(self, *parts: bytes, wait: float = 0.0) -> bytes:
         """All that comes back until the server ends the connection."""
@@ -69,9 +71,11 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(settings: Settings | None = None) -> AsyncIterator[Served]:
+async def serving(settings: Settings | None = None, most_connections: int = 100) -> AsyncIterator[Served]:
     application, metrics = Application(), Metrics("toy")
-    protocol = partial(StrictProtocol, metrics=metrics, settings=settings or Settings())
+    protocol = partial(
+        StrictProtocol, metrics=metrics, settings=settings or Settings(), most_connections=most_connections
+    )
     config = uvicorn.Config(
         application,
         port=0,
@@ -88,7 +92,7 @@ async def serving(settings: Settings | None = None) -> AsyncIterator[Served]:
     while not server.started:
         await asyncio.sleep(0.01)
     try:
-        yield Served(application, metrics, server.servers[0].sockets[0].getsockname()[1])
+        yield Served(application, metrics, server)
     finally:
         application.released.set()
         server.should_exit = True
@@ -287,3 +291,21 @@ async def test_each_bound_of_a_head_is_a_setting(
 ) -> None:
     async with serving(Settings(**setting)) as served:  # type: ignore[arg-type]
         assert int((await served.say(request_)).split()[1]) == expected
+
+
+async def test_one_connection_too_many_is_refused_and_the_others_are_served() -> None:
+    async with serving(most_connections=2) as served:
+        held = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(2)]
+        while len(served.connections) < 2:
+            await asyncio.sleep(0.01)
+        answer = await served.say()
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable") and b"retry-after: " in answer
+        assert b'"code": "server_is_overloaded"' in answer
+        reader, writer = held[0]
+        writer.write(head(HOST, CLOSE))
+        assert b" 200 " in await reader.read()
+        for _, writer in held:
+            writer.close()
+        while served.connections:
+            await asyncio.sleep(0.01)
+        assert b" 200 " in await served.say(head(HOST, CLOSE))

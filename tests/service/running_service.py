@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,11 +83,14 @@ class Service:
 
 
 @contextmanager
-def running_service(*, stderr: int | None = None, **settings: str) -> Iterator[Service]:
+def running_service(
+    *, stderr: int | None = None, before: Sequence[str] = (), **settings: str
+) -> Iterator[Service]:
     """Start a service with `REPARTEE_*` settings (lower case names), wait until it is ready, end it.
 
     Args:
         stderr: where its log goes, as `subprocess.Popen` wants it.
+        before: a command that becomes the service, which stands behind it.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -95,7 +98,8 @@ def running_service(*, stderr: int | None = None, **settings: str) -> Iterator[S
     values = {"port": str(port), "threads": "1", "drain_delay_seconds": "0"} | settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REPARTEE_")}
     environment |= {f"REPARTEE_{name.upper()}": value for name, value in values.items()}
-    process = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=environment, stderr=stderr)
+    command = [*before, sys.executable, "-m", "app"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
     url = f"http://127.0.0.1:{port}"
     client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)
     service = Service(url, process, client)
