@@ -1,6 +1,7 @@
 """Framed msgspec messages over one socketpair: a blocking end for the engine, an asynchronous one for HTTP."""
 
 import asyncio
+import logging
 import selectors
 import socket
 import struct
@@ -10,6 +11,8 @@ from typing import cast
 import msgspec
 
 from app.engine.messages import FromEngine, ToEngine
+
+logger = logging.getLogger(__name__)
 
 _LENGTH = struct.Struct("<I")
 _READ_SIZE = 1 << 20
@@ -80,7 +83,10 @@ class BlockingChannel:
 
 
 class AsyncChannel(asyncio.Protocol):
-    """The API's end: calls `on_message` for each message and `on_close` once, both on the event loop."""
+    """The API's end: calls `on_message` for each message and `on_close` once, both on the event loop.
+
+    What is no message ends the channel: nothing that follows it can be trusted.
+    """
 
     def __init__(self, on_message: Callable[[FromEngine], None], on_close: Callable[[], None]) -> None:
         self._on_message = on_message
@@ -115,7 +121,12 @@ class AsyncChannel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
-            self._on_message(self._decoder.decode(frame))
+            try:
+                message = self._decoder.decode(frame)
+            except msgspec.MsgspecError:
+                logger.exception("the engine sent what is no message")
+                return self.close()
+            self._on_message(message)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._on_close()
