@@ -120,6 +120,7 @@ class Traffic:
                 seed=chooser.choice([None, 3]),
                 **(chooser.choice(_SAMPLINGS) if chooser.random() < 0.15 else {}),
             )
+        tenant = chooser.choice(_TENANTS)
         return AddRequest(
             id=number,
             prompt=prompt,
@@ -127,13 +128,9 @@ class Traffic:
             sampling=sampling,
             priority=chooser.choice([0, 0, 0, 1]),
             timeout=chooser.choice([None, None, None, 0.0, 0.02, 0.3, 2.0]),
-            **_tenancy(chooser.choice(_TENANTS)),
+            tenant=tenant,
+            cache_salt=tenant,
         )
-
-
-def _tenancy(tenant: str) -> dict[str, Any]:
-    """The fields of a request that say whose it is."""
-    return {name: tenant for name in ("cache_salt", "tenant") if name in AddRequest.__struct_fields__}
 
 
 def _words(chooser: random.Random, count: int) -> list[int]:

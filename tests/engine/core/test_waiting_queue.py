@@ -1,8 +1,11 @@
 """WaitingQueue: tenants are served evenly while they wait, whatever each of them asks for."""
 
 from collections import Counter
+from itertools import combinations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.engine.core.sequence import Sequence
 from app.engine.core.waiting_queue import WaitingQueue
@@ -25,6 +28,33 @@ def serve(queue: WaitingQueue, most: int, tokens: float = 10.0) -> list[int]:
         if len(taken) == most:
             break
     return taken
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=80), st.data())
+def test_who_always_waits_is_served_as_much_as_anybody(
+    arrivals: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """Over any time in which two tenants both wait, what they get differs by two turns at most, as in the paper."""
+    queue, cost = WaitingQueue(), dict[int, int]()
+    served = Counter[str]()
+    together: dict[tuple[str, str], int] = {}
+    for number, (tenant, tokens) in enumerate(arrivals):
+        cost[number] = tokens
+        queue.add(sequence(number, tenant))
+        for _ in range(data.draw(st.integers(0, 2))):
+            next_one = next(iter(queue.in_turn()), None)
+            if next_one is None:
+                break
+            queue.take(next_one)
+            queue.served(next_one.request.tenant, cost[next_one.id])
+            served[next_one.request.tenant] += cost[next_one.id]
+        waiting = {one.request.tenant for one in queue}
+        for pair in combinations("abc", 2):
+            if not waiting.issuperset(pair):
+                together.pop(pair, None)
+                continue
+            ahead = served[pair[0]] - served[pair[1]]
+            assert abs(ahead - together.setdefault(pair, ahead)) <= 2 * 9
 
 
 def test_a_tenant_that_asks_for_ten_times_as_much_waits_for_itself() -> None:
