@@ -189,6 +189,14 @@ async def test_labels_and_threshold_say_when(
     assert (await chat(build(rule), "Hello")).status_code == status
 
 
+@pytest.mark.parametrize(("least_mass", "status"), [(0.2, 200), (0.1, 400)])
+async def test_an_answer_that_the_model_would_not_give_counts_for_nothing(
+    build: Build, engine: FakeEngine, least_mass: float, status: int
+) -> None:
+    engine.scores = lambda prompt, labels: [-2.0, -5.0]  # yes, but both together only 0.14
+    assert (await chat(build(ASK + f"\nleast_mass = {least_mass}"), "Hello")).status_code == status
+
+
 async def test_a_question_judges_every_text_of_a_decision(build: Build, engine: FakeEngine) -> None:
     app = build(ASK)
     saying_yes(engine, "stupid")
