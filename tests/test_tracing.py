@@ -51,6 +51,18 @@ def test_spans_reach_the_collector_and_say_who_sent_them(monkeypatch: pytest.Mon
     assert receiver.headers["x-token"] == "abc"
 
 
+def test_a_span_says_which_rules_of_the_policy_acted() -> None:
+    with collector() as receiver:
+        tracing = tracing_to(receiver.endpoint)
+        request = tracing.provider.get_tracer("test").start_span("POST")
+        request.end()
+        tracing.record(request, Observation("req_1", task="chat", policy=["a:input:flag"], total=0.3))
+        spans = receiver.wait_for(2)
+        tracing.close()
+    attributes = {pair.key: pair.value for pair in spans["chat small"].attributes}
+    assert [one.string_value for one in attributes["repartee.policy"].array_value.values] == ["a:input:flag"]
+
+
 def test_the_end_sends_what_is_left() -> None:
     with collector() as receiver:
         tracing = tracing_to(receiver.endpoint)

@@ -60,5 +60,7 @@ class Judge:
 
 def _acts(rule: Rule, question: Question, judgement: Judgement) -> bool:
     when = rule.when or (question.labels[0].text,)
+    if judgement.label_mass < rule.least_mass:
+        return False
     pairs = zip(question.labels, judgement.probabilities, strict=True)
     return sum(probability for label, probability in pairs if label.text in when) >= rule.threshold

@@ -21,7 +21,7 @@ PERSONAL_KINDS = frozenset(kind.name for kind in (*KINDS, *NUMBER_KINDS))
 Place = Literal["input", "output"]
 Action = Literal["refuse", "mask", "flag"]
 
-_OF_QUESTIONS = frozenset({"labels", "when", "threshold", "on_failure"})
+_OF_QUESTIONS = frozenset({"labels", "when", "threshold", "least_mass", "on_failure"})
 
 
 class InvalidPolicyFile(ValueError):
@@ -40,6 +40,8 @@ class Rule(BaseModel):
         labels: the answers to the question; without them the model's own yes and no.
         when: the labels upon which the rule acts; yes where there are none.
         threshold: least probability of these labels together, 0 to 1.
+        least_mass: least probability of all labels together, 0 to 1: below it the labels do not fit the text, and the
+            rule does not act.
         on_failure: what comes of a text that could not be judged.
     """
 
@@ -54,6 +56,7 @@ class Rule(BaseModel):
     labels: tuple[str, ...] = ()
     when: tuple[str, ...] = ()
     threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
+    least_mass: Annotated[float, Field(ge=0, le=1)] = 0.0
     on_failure: Literal["refuse", "allow"] = "refuse"
 
     @field_validator("personal", mode="before")

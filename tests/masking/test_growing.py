@@ -62,6 +62,7 @@ def cut(text: str, places: list[int]) -> list[str]:
 @given(texts, st.lists(st.integers(0, 10_000), max_size=8))
 @example("Authorization: Bearer abcdefghijklmnopqrst", [22])
 @example("-----BEGIN RSA PRIVATE KEY-----\nabc def ghi", [40, 42])
+@example("-----BEGIN RSA PRIVATE KEY-----\nabc DEF--", [])
 @example("call 4111 1111 1111 1111 now", [10, 15, 20])
 def test_pieces_are_masked_like_the_whole(text: str, places: list[int]) -> None:
     assert "".join(shown(cut(text, places))) == mask(text)

@@ -5,9 +5,13 @@ from typing import Any
 import pytest
 
 from app.errors import Overloaded
+from app.observation import Observation
 from app.services.chat import ChatService
+from app.services.chat_template import Message
 from app.services.completions import CompletionService
-from app.services.decisions import DecisionService
+from app.services.decisions import DecisionService, Query
+from app.services.options import GenerationOptions
+from app.services.questions import Question
 from tests.api.conftest import build_app, toy_tokenizer
 from tests.exposition import value
 from tests.fakes import FakeEngine
@@ -157,12 +161,14 @@ async def test_a_decision_is_about_the_masked_text_and_its_labels_stay(
     build: Build, engine: FakeEngine
 ) -> None:
     app = build(MASK)
+    labels = [{"label": "a", "description": "says 138 1234 5678"}, {"label": "b"}]
     answer = await post(
-        app, "/v1/classify", input=[PHONE], labels=["a", "b"], instructions="Is it a.b@example.com?"
+        app, "/v1/classify", input=[PHONE], labels=labels, instructions="Is it a.b@example.com?"
     )
     assert answer.status_code == 200
     (prompt,) = prompts(engine)
-    assert "call [phone]" in prompt and "[email]" in prompt and "138" not in prompt
+    assert "call [phone]" in prompt and "[email]" in prompt and "says [phone]" in prompt
+    assert "138" not in prompt
     refused = await post(app, "/v1/classify", input="hello", labels=["a", "a.b@example.com"])
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "content_filter")
 
@@ -187,6 +193,14 @@ async def test_labels_and_threshold_say_when(
     rule = ASK + f'\nlabels = ["kind", "rude", "vile"]\nwhen = ["rude", "vile"]\nthreshold = {threshold}'
     engine.scores = lambda prompt, labels: [-1.0, -1.0, -2.0]  # the last two: 0.58 together
     assert (await chat(build(rule), "Hello")).status_code == status
+
+
+@pytest.mark.parametrize(("least_mass", "status"), [(0.2, 200), (0.1, 400)])
+async def test_an_answer_that_the_model_would_not_give_counts_for_nothing(
+    build: Build, engine: FakeEngine, least_mass: float, status: int
+) -> None:
+    engine.scores = lambda prompt, labels: [-2.0, -5.0]  # yes, but both together only 0.14
+    assert (await chat(build(ASK + f"\nleast_mass = {least_mass}"), "Hello")).status_code == status
 
 
 async def test_a_question_judges_every_text_of_a_decision(build: Build, engine: FakeEngine) -> None:
@@ -241,6 +255,28 @@ async def test_long_text_is_searched_too(build: Build, engine: FakeEngine) -> No
     engine.max_model_len = 1_000_000
     answer = await chat(build(REFUSE), "word " * 10_000 + "idiot")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "content_filter")
+
+
+@pytest.mark.parametrize("path", ["chat", "classify"])
+async def test_judging_is_no_part_of_parsing(build: Build, engine: FakeEngine, path: str) -> None:
+    """The stage ends before the model is asked about the request, and is told once."""
+    app = build(ASK)
+    observation = Observation("req", task="chat")
+    parsed: list[float | None] = []
+
+    def scores(prompt: list[int], labels: list[list[int]]) -> list[float]:
+        parsed.append(observation.parse)
+        return [-5.0, -0.1]
+
+    engine.scores = scores
+    services = app.state.services
+    if path == "chat":
+        generation = await services.chat.start([Message("user", "Hi")], GenerationOptions(), observation)
+        generation.close()
+    else:
+        question = Question("predicate", services.decisions.yes_no(), "Angry?")
+        await services.decisions.judge([Query(question, "Hi")], observation)
+    assert parsed[0] is not None and set(parsed) == {observation.parse}
 
 
 async def test_the_deadline_covers_the_judging(build: Build, engine: FakeEngine) -> None:

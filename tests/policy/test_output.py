@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -43,6 +44,12 @@ def judging(engine: FakeEngine, rude: str) -> None:
 def counted(app: object, rule: str, action: str, at: str = "output") -> float:
     metrics = app.state.services.metrics  # type: ignore[attr-defined]
     return value(metrics, "policy_actions_total", rule=rule, at=at, action=action)
+
+
+def line(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    """The fields of the request's line."""
+    (record,) = [record for record in caplog.records if record.name == "app.access"]
+    return record.fields  # type: ignore[attr-defined,no-any-return]
 
 
 @wholes
@@ -120,6 +127,16 @@ async def test_a_flag_on_an_answer_changes_nothing(build: Build, engine: FakeEng
     assert counted(app, "lawyers", "flag") == 1
 
 
+async def test_one_refused_answer_of_several_gives_the_request_its_finish_reason(
+    build: Build, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter(["You idiot", "Fine."])
+    engine.script = lambda prompt: toy_tokenizer().encode(next(answers))
+    with caplog.at_level("INFO", "app.access"):
+        await chat(build(REFUSE), "Hi", n=2)
+    assert line(caplog)["finish_reason"] == "content_filter"
+
+
 @wholes
 async def test_each_of_several_answers_is_looked_at_alone(
     build: Build, engine: FakeEngine, stream: bool
@@ -149,10 +166,31 @@ async def test_the_line_and_the_finish_reason_say_it(
     engine.script = saying("You idiot")
     with caplog.at_level("INFO", "app.access"):
         await chat(build(REFUSE), "Hi")
-    (record,) = [record for record in caplog.records if record.name == "app.access"]
-    assert record.fields["policy"] == ["insults:output:refuse"]  # type: ignore[attr-defined]
-    assert record.fields["finish_reason"] == "content_filter"  # type: ignore[attr-defined]
-    assert record.fields["outcome"] == "ok"  # type: ignore[attr-defined]
+    fields = line(caplog)
+    assert fields["policy"] == ["insults:output:refuse"]
+    assert (fields["finish_reason"], fields["outcome"]) == ("content_filter", "ok")
+
+
+async def test_the_line_tells_of_a_judged_answer_and_of_nothing_that_the_judging_took(
+    build: Build, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = build(ASK)
+    judging(engine, "stupid")
+    engine.script = saying("You are stupid")
+    with caplog.at_level("INFO", "app.access"):
+        await chat(app, "Hi")
+    said, judged = engine.submitted
+    fields = line(caplog)
+    assert (fields["finish_reason"], fields["policy"]) == ("content_filter", ["rude:output:refuse"])
+    assert fields["prompt_tokens"] == len(said.prompt)
+    assert value(app.state.services.metrics, "decisions_total", type="predicate") == 0
+    assert said.timeout is not None and judged.timeout is not None and judged.timeout < said.timeout
+
+
+async def test_without_a_finding_the_line_is_as_ever(build: Build, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "app.access"):
+        await chat(build(REFUSE), "Hi")
+    assert "policy" not in line(caplog)
 
 
 @pytest.mark.parametrize("rule", [REFUSE, MASK, ASK])
@@ -320,6 +358,14 @@ def test_pieces_are_guarded_like_the_whole(text: str, places: list[int], rules: 
     assert growing.acted == whole.acted
     if rules == [PERSONAL]:
         assert shown == mask(text)
+
+
+def test_the_end_of_a_refused_text_is_the_end_for_all_rules() -> None:
+    """What a later rule held back is no word after all."""
+    text = guarded(STOP, WORDS)
+    assert text.feed("call a1 email", last=False) == "call "
+    assert text.feed(" now", last=False) == "a1 "
+    assert text.refused
 
 
 def test_some_kinds_alone() -> None:
