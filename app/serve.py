@@ -28,6 +28,8 @@ class InvalidTraces(ValueError):
     """Traces cannot be set up as the settings and the `OTEL_*` variables say; for the operator."""
 
 
+SWITCH_SECONDS = 0.001
+"""How long a thread may go on while the event loop waits for the interpreter; Python's own 5 ms add up."""
 UNUSABLE = (
     CannotListen,
     InvalidAnswersFile,
@@ -45,6 +47,7 @@ def main() -> int:
         settings = load_configuration()
     except WRONG_CONFIGURATION as error:
         return _refuse(complaint(error))
+    sys.setswitchinterval(SWITCH_SECONDS)
     writer = configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
