@@ -1,6 +1,7 @@
 """`python -m app serve`: settings, model directory, one uvicorn worker."""
 
 import asyncio
+import gc
 import os
 import sys
 from contextlib import ExitStack
@@ -103,6 +104,8 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         on_ready=report.ready,
     )
     app = create_app(settings, engine, metrics, spans=spans)
+    gc.collect()
+    gc.freeze()  # or each large request has all modules gone through, which holds the event loop for tens of ms
     server = Server(uvicorn_config(app, settings, metrics), engine, settings)
     await asyncio.sleep(0)  # a Ctrl-C until here is heard here; within uvicorn it would leave a stack trace
     report.starts()
