@@ -6,9 +6,9 @@ A service with the embedded model takes the streams alone, then beside the idle 
 served once, and asks again every 20 s, since the service closes what is idle for 30 s. All streams run at once: the
 service is started with room for them in its batch and its cache (by default 64 run and the others wait), and with a
 limit of open files that takes all connections. /livez is probed all the while from a process of its own. Memory is
-proportional set size, of which shared pages count once: its greatest value during the load, over the least before it,
-after a first batch of streams has warmed the service. Ends by itself within five minutes, with code 1 where a promise
-was not kept.
+proportional set size, of which shared pages count once: its greatest value during the load, over that before it. A
+first batch of the same streams warms the service, since the pages of its cache come as they are first used. Ends by
+itself within five minutes, with code 1 where a promise was not kept.
 """
 
 import argparse
@@ -119,7 +119,7 @@ async def measure(
     """Streams alone, then beside idle connections."""
     base, model = f"http://127.0.0.1:{port}", Path(EMBEDDED_MODEL).name
     figures = Figures(idle)
-    await speak(base, model, streams, 32, Load())
+    await speak(base, model, streams, tokens, Load())
     await asyncio.sleep(_QUIET_SECONDS)
     figures.before = memory(service)
     connections = IdleConnections(port)

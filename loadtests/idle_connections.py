@@ -88,7 +88,7 @@ class IdleConnections:
         pause = REST_SECONDS / max(1, len(self._all))
         due = time.monotonic()
         with suppress(asyncio.CancelledError):
-            while True:
+            while self._all:
                 for connection in self._all:
                     await connection.ask()
                     due += pause
