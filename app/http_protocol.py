@@ -133,6 +133,14 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Keep nothing of an answered request: it is most of what an idle connection would hold in memory."""
+        super().on_response_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self.cycle = None  # type: ignore[assignment]
+            if not self._in_head:
+                self.scope, self.headers, self.url = {}, [], b""  # type: ignore[typeddict-item]
+
     def _is_well_framed(self) -> bool:
         values: dict[bytes, list[bytes]] = {}
         for name, value in self.headers:
