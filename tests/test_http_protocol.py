@@ -1,6 +1,7 @@
 """The connection: what is not well-formed, too large or too slow never reaches the application."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from functools import partial
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.http_protocol import Limits, StrictProtocol
 from app.metrics import Metrics
@@ -247,3 +249,17 @@ async def test_an_answer_under_way_is_cut_and_no_error_is_written_into_it(second
         answer = await served.say(head(HOST, path="/slow"), second, wait=0.2)
         assert b"error" not in answer and b"ended" not in answer.partition(b"begun")[2]
         assert served.application.paths == ["/slow"]
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_request() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+        gc.collect()
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, RequestResponseCycle)]
+        writer.write(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+        assert served.application.paths == ["/", "/again"]
+        writer.close()
+        await writer.wait_closed()
