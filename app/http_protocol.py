@@ -127,6 +127,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._hand_on_body()
         self._in_body = False
         super().on_message_complete()
+        self._forget_answered()
 
     def _hand_on_body(self) -> None:
         """Give uvicorn the parts as one: it would copy all that it has for each of them."""
@@ -134,6 +135,19 @@ class StrictProtocol(HttpToolsProtocol):
             body = b"".join(self._parts)
             self._parts.clear()
             super().on_body(body)
+
+    def on_response_complete(self) -> None:
+        """The answer is whole; its request may not be, where it was refused before its body."""
+        super().on_response_complete()
+        self._forget_answered()
+
+    def _forget_answered(self) -> None:
+        """Keep nothing of a request that is done with: it is most of what an idle connection would hold in memory."""
+        if self._in_body or self.cycle is None or not self.cycle.response_complete:
+            return
+        self.cycle = None  # type: ignore[assignment]
+        if not self._in_head:
+            self.scope, self.headers, self.url = {}, [], b""  # type: ignore[typeddict-item]
 
     def _is_well_framed(self) -> bool:
         values: dict[bytes, list[bytes]] = {}

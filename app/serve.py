@@ -1,6 +1,7 @@
 """`python -m app serve`: settings, model directory, one uvicorn worker."""
 
 import asyncio
+import gc
 import os
 import sys
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ class InvalidTraces(ValueError):
     """Traces cannot be set up as the settings and the `OTEL_*` variables say; for the operator."""
 
 
+SWITCH_SECONDS = 0.001
+"""How long a thread may go on while the event loop waits for the interpreter; Python's own 5 ms add up."""
 UNUSABLE = (
     CannotListen,
     InvalidAnswersFile,
@@ -50,6 +53,7 @@ def main() -> int:
     except WRONG_CONFIGURATION as error:
         return _refuse(complaint(error))
     raise_limit()
+    sys.setswitchinterval(SWITCH_SECONDS)
     writer = configure_logging(settings.log_level, settings.log_format)
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -108,6 +112,8 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         on_ready=report.ready,
     )
     app = create_app(settings, engine, metrics, spans=spans)
+    gc.collect()
+    gc.freeze()  # or each large request has all modules gone through, which holds the event loop for tens of ms
     server = Server(uvicorn_config(app, settings, metrics), engine, settings)
     await asyncio.sleep(0)  # a Ctrl-C until here is heard here; within uvicorn it would leave a stack trace
     report.starts()

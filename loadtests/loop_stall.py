@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+from app.bench.markdown import number, table
 from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
 from loadtests.prober import Prober, probing
 from loadtests.processes import free_port, running
-from loadtests.report import gates_table, number, table
+from loadtests.report import gates_table
 from loadtests.worst_inputs import Input, catalogue
 
 BOUND_SECONDS = 0.050

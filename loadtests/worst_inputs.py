@@ -10,7 +10,7 @@ SIZE = 1 << 20
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 DECISIONS, SYSTEM_ONE, CLASSIFY = "/v1/decisions", "/v1/systemone", "/v1/classify"
 TOKENIZE, DETOKENIZE = "/tokenize", "/detokenize"
-_SAYING = {
+_SAYING: dict[str, tuple[dict[str, Any], str, str]] = {
     CHAT: ({"max_tokens": 1}, "messages", '[{"role":"user","content":%s}]'),
     COMPLETIONS: ({"max_tokens": 1}, "prompt", "%s"),
     DECISIONS: ({"questions": [{"type": "predicate", "instructions": "Is it?"}]}, "input", "%s"),

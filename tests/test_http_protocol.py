@@ -1,6 +1,7 @@
 """The connection: what is not well-formed, too large or too slow never reaches the application."""
 
 import asyncio
+import gc
 import json
 import re
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from functools import partial
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http_protocol import StrictProtocol
 from app.metrics import Metrics
@@ -22,7 +23,7 @@ QUICK = Settings(header_seconds=0.2)
 
 
 class Application:
-    """Says `begun` and `ended`, on `/slow` the second when it is released."""
+    """Says `begun` and `ended`, on `/slow` the second when it is released, on `/early` without waiting for a body."""
 
     def __init__(self) -> None:
         self.paths: list[str] = []
@@ -30,7 +31,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
-        while (await receive()).get("more_body"):
+        while scope["path"] != "/early" and (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
@@ -309,3 +310,33 @@ async def test_one_connection_too_many_is_refused_and_the_others_are_served() ->
         while served.connections:
             await asyncio.sleep(0.01)
         assert b" 200 " in await served.say(head(HOST, CLOSE))
+
+
+async def test_an_idle_connection_keeps_nothing_of_its_request() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+        gc.collect()
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, RequestResponseCycle)]
+        writer.write(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"0\r\n\r\n")
+        assert served.application.paths == ["/", "/again"]
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_body_that_is_still_sent_after_its_answer_is_no_other_request() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n0123456789")
+        assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.write(b"0123456789")
+        await asyncio.sleep(0.05)
+        writer.write(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readuntil(b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert served.application.paths == ["/early", "/again"]
+        gc.collect()
+        assert not [kept for kept in gc.get_objects() if isinstance(kept, RequestResponseCycle)]
+        writer.close()
+        await writer.wait_closed()

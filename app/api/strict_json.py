@@ -11,8 +11,8 @@ from fastapi._compat import ModelField
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.api import aside
 from app.errors import InvalidJson, TooManyKeys, UnsupportedMediaType
+from app.services import aside
 
 MAX_DEPTH = 32
 MAX_CONTAINERS = 1 << 15

@@ -20,6 +20,7 @@ from app.errors import (
     SequenceFailed,
 )
 from app.observation import Decision, Observation
+from app.services import aside
 from app.services.chat_template import Message
 from app.services.decision_prompts import DecisionPrompts
 from app.services.label_scores import choice_confidence, label_mass, score_confidence, softmax
@@ -31,6 +32,8 @@ MOST_CHARACTERS_PER_TOKEN = 64
 """Text longer than this many characters for each token of context is refused without being tokenized."""
 LABELS_KEPT = 4_096
 """Labels whose token ids are kept: clients ask with the same ones again and again."""
+YIELD_LABELS = 64
+"""Queries of more labels are submitted in turns with what else the event loop has to do."""
 INLINE_CHARACTERS = 4_000
 """Up to so much text is tokenized on the event loop: less than a thread hop costs at the tail."""
 
@@ -53,6 +56,12 @@ class Query:
     def longest(self) -> tuple[int, str]:
         """Characters and field of what is long about it, where it is too long."""
         return max((len(self.text), self.param), (len(self.question.instructions or ""), self.question_param))
+
+    @property
+    def size(self) -> int:
+        """Characters that the model reads, about."""
+        labels = sum(len(label.text) + len(label.description or "") for label in self.question.labels)
+        return len(self.text) + len(self.question.instructions or "") + labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,8 @@ class DecisionService:
                     cache_salt=cache_salt,
                 )
                 streams.append(stream)
+                if len(item.labels) > YIELD_LABELS:
+                    await asyncio.sleep(0)
             observation.prompt_tokens = sum(len(item.prompt) for item in encoded)  # admitted: charged
             # Each stream keeps its outputs until they are read, so reading in order loses no time.
             judgements = [
@@ -194,16 +205,15 @@ class DecisionService:
         return info.num_blocks * info.block_size if info else 0
 
     async def _encode(self, queries: Sequence[Query]) -> list[_Encoded]:
-        prompts = [self._prompts.messages(query.question, query.text) for query in queries]
-        size = sum(len(message.content) for messages in prompts for message in messages)
-        if size <= INLINE_CHARACTERS:
-            return self._encode_all(queries, prompts)
-        return await asyncio.to_thread(self._encode_all, queries, prompts)
+        if sum(query.size for query in queries) <= INLINE_CHARACTERS:
+            return self._encode_all(queries)
+        return await aside.prompts(self._encode_all, queries)
 
-    def _encode_all(self, queries: Sequence[Query], prompts: Sequence[list[Message]]) -> list[_Encoded]:
-        return [self._encode_one(query, messages) for query, messages in zip(queries, prompts, strict=True)]
+    def _encode_all(self, queries: Sequence[Query]) -> list[_Encoded]:
+        return list(map(self._encode_one, queries))
 
-    def _encode_one(self, query: Query, messages: list[Message]) -> _Encoded:
+    def _encode_one(self, query: Query) -> _Encoded:
+        messages = self._prompts.messages(query.question, query.text)
         try:
             prompt = self._tokenizer.encode_prompt(messages)
         except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's

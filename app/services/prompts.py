@@ -1,12 +1,12 @@
 """PromptService: from text or token ids to sequences in the engine; what chat and completions share."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 
 from app.engine.interface import Engine
 from app.errors import InvalidRequest
 from app.observation import Observation
+from app.services import aside
 from app.services.context_window import ContextWindow
 from app.services.generation import Generation, open_generation
 from app.services.options import GenerationOptions
@@ -49,7 +49,7 @@ class PromptService:
             self.window.check_text(max(sizes, default=0), self.tokenizer, param)
         started = time.perf_counter()
         try:
-            return encode() if sum(sizes) <= INLINE_BYTES else await asyncio.to_thread(encode)
+            return encode() if sum(sizes) <= INLINE_BYTES else await aside.prompts(encode)
         finally:
             observation.tokenize = time.perf_counter() - started
 

@@ -9,6 +9,9 @@ from app.errors import InvalidRequest
 from app.observation import DecisionType
 
 MAX_LABEL_CHARACTERS = 128
+_MOST_BEFORE = 4 * MAX_LABEL_CHARACTERS
+"""Composition makes at most four characters one; what is longer than this before it is too long after it."""
+_TOO_LONG = f"A label must have at most {MAX_LABEL_CHARACTERS} characters."
 LABEL_RULE = (
     f"A label has at most {MAX_LABEL_CHARACTERS} characters and no line breaks or control characters."
 )
@@ -55,6 +58,10 @@ def checked_labels(labels: Sequence[Label], param: str, *, least: int, most: int
     """
     if not least <= len(labels) <= most:
         raise InvalidRequest(f"The number of labels must be from {least} to {most}.", param)
+    if any(len(label.text) > _MOST_BEFORE for label in labels) and any(
+        len(label.text.strip()) > _MOST_BEFORE for label in labels
+    ):
+        raise InvalidRequest(_TOO_LONG, param)
     clean = tuple(Label(_normalised(label.text), label.description or None) for label in labels)
     for label in clean:
         _check_text(label.text, param)
@@ -71,7 +78,7 @@ def _check_text(text: str, param: str) -> None:
     if not text:
         raise InvalidRequest("A label must not be blank.", param)
     if len(text) > MAX_LABEL_CHARACTERS:
-        raise InvalidRequest(f"A label must have at most {MAX_LABEL_CHARACTERS} characters.", param)
+        raise InvalidRequest(_TOO_LONG, param)
     if not text.isprintable() and any(
         unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs") for character in text
     ):

@@ -1,6 +1,7 @@
 """Strict JSON: one document of ordinary values, or a refusal."""
 
 import json
+import re
 import threading
 from typing import Any
 
@@ -9,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.api import strict_json
-from app.api.strict_json import INLINE_BYTES, MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, StrictRequest, parse
+from app.api.strict_json import (
+    INLINE_BYTES,
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_KEYS,
+    MAX_VALUES,
+    StrictRequest,
+    parse,
+)
 from app.errors import InvalidJson, TooManyKeys
 
 numbers = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -70,6 +79,26 @@ def test_depth_is_what_counts_and_not_the_number_of_brackets() -> None:
     assert parse(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
     assert len(parse(b"[" + b"[]," * 1000 + b"[]]")) == 1001
     assert parse(rb'["\"' + b"[" * 100 + b'"]') == ['"' + "[" * 100]
+
+
+def test_values_are_counted_and_commas_of_text_are_none() -> None:
+    assert len(parse(b"[" + b"0," * MAX_VALUES + b"0]")) == MAX_VALUES + 1
+    with pytest.raises(InvalidJson):
+        parse(b"[" + b"0," * (MAX_VALUES + 1) + b"0]")
+    with pytest.raises(InvalidJson):
+        parse(b"[" * (MAX_DEPTH + 1) + b'"' * (8 * MAX_VALUES))
+    text = "," * (2 * MAX_VALUES)
+    assert parse(json.dumps([text]).encode()) == [text]
+
+
+@given(st.lists(st.sampled_from([b'"', b"\\", b"[", b"a", b",", b"x" * 7])).map(b"".join))
+def test_what_lies_outside_of_strings_is_the_same_in_slices(body: bytes) -> None:
+    if re.sub(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)', b"", body).count(b"\\"):
+        return  # no JSON, whatever is made of it
+    whole = re.sub(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?$)', b"", body)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(strict_json, "_SLICE_BYTES", 3)
+        assert strict_json._outside_of_strings(body) == whole
 
 
 def test_escaped_pairs_and_escaped_backslashes_are_text() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoTokenizer
 from app.errors import InvalidRequest
 from app.services.chat_template import Message
 from app.services.tokenizer import Tokenizer
+from app.settings import EMBEDDED_MODEL
 from tests.toy_tokenizer import CHATML, CONTROL, TEXTS, toy_directory, train
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "repartee-support"
@@ -161,3 +163,22 @@ def test_eos_ids_come_from_the_generation_config() -> None:
 @settings(max_examples=100, deadline=None)
 def test_the_lower_bound_of_tokens_holds(text: str) -> None:
     assert toy().fewest_tokens(len(text.encode())) <= len(toy().encode(text))
+
+
+def test_others_may_run_while_a_long_text_is_converted() -> None:
+    """Whoever holds the interpreter for all of it lets the other thread count at its begin and its end alone."""
+    tokenizer = Tokenizer.from_directory(EMBEDDED_MODEL)
+
+    def turns_beside(work: Callable[[], object]) -> int:
+        thread, turns = threading.Thread(target=work), 0
+        pause = threading.Event()
+        thread.start()
+        while thread.is_alive():
+            pause.wait(0.0001)
+            turns += 1
+        return turns
+
+    text = "where is my parcel " * 5_000
+    assert turns_beside(lambda: tokenizer.encode(text)) > 20
+    ids = tokenizer.encode(text) * 4
+    assert turns_beside(lambda: tokenizer.decode(ids)) > 8

@@ -1,10 +1,11 @@
 """The three shapes of a decision over HTTP: decisions, systemone and classify."""
 
 import secrets
-from collections.abc import Sequence, Sized
-from typing import Annotated
+from collections.abc import Callable, Sequence, Sized
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel
 
 from app.api.deps import ObservationDep, Services, ServicesDep, TenantDep, TimeoutDep
 from app.api.disconnect import until_disconnect
@@ -12,12 +13,17 @@ from app.api.schemas.classify import ClassifyRequest, ClassifyResponse
 from app.api.schemas.decisions import DecisionsRequest, DecisionsResponse, DecisionsUsage
 from app.api.schemas.error import ERROR_RESPONSES
 from app.api.schemas.systemone import SystemOneRequest, SystemOneResponse, SystemOneUsage
-from app.api.strict_json import StrictJsonRoute
+from app.api.strict_json import INLINE_BYTES, StrictJsonRoute
 from app.errors import InvalidRequest, UnsupportedParameter
 from app.observation import Observation
+from app.services import aside
 from app.services.decisions import Judgement, Query
 
 router = APIRouter(tags=["decisions"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
+
+INLINE_SCORES = 500
+"""Up to so many are written out on the event loop."""
+_Made = TypeVar("_Made")
 
 
 class DecisionCall:
@@ -30,7 +36,10 @@ class DecisionCall:
         observation: Observation,
         timeout: float | None,
         tenant: str,
+        *,
+        large: bool,
     ) -> None:
+        self.large = large
         self._request, self._services, self._observation = request, services, observation
         self._timeout, self._tenant = timeout, tenant
         self.service = services.decisions
@@ -58,6 +67,15 @@ class DecisionCall:
         return await until_disconnect(self._request, work)
 
 
+async def _beside(large: bool, work: Callable[[], _Made]) -> _Made:
+    """What `work` returns: where there is much of it, beside the event loop."""
+    return await aside.bodies(work) if large else work()
+
+
+def _respond(body: BaseModel) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
 async def _call(
     request: Request,
     services: ServicesDep,
@@ -65,7 +83,8 @@ async def _call(
     timeout: TimeoutDep,
     tenant: TenantDep,
 ) -> DecisionCall:
-    return DecisionCall(request, services, observation, timeout, tenant)
+    large = len(await request.body()) > INLINE_BYTES
+    return DecisionCall(request, services, observation, timeout, tenant, large=large)
 
 
 Call = Annotated[DecisionCall, Depends(_call)]
@@ -76,42 +95,56 @@ def _places(questions: Sized) -> list[str]:
     return [f"questions.{index}" for index in range(len(questions))]
 
 
-@router.post("/v1/decisions")
-async def decide(body: DecisionsRequest, call: Call) -> DecisionsResponse:
+@router.post("/v1/decisions", response_model=DecisionsResponse)
+async def decide(body: DecisionsRequest, call: Call) -> Response:
     """Typed questions about one input, each answered with probabilities in one forward pass."""
     call.check(body.model, questions=len(body.questions))
-    text = body.text
-    queries = [
-        Query(question.question(call.service, param), text, question_param=f"{param}.instructions")
-        for param, question in zip(_places(body.questions), body.questions, strict=True)
-    ]
-    judgements = await call.judge(queries, body.prompt_cache_key)
-    answers = [
-        question.answer(judgement) for question, judgement in zip(body.questions, judgements, strict=True)
-    ]
-    return DecisionsResponse(model=call.model, answers=answers, usage=DecisionsUsage.of(judgements))
+
+    def ask() -> list[Query]:
+        text = body.text
+        return [
+            Query(question.question(call.service, param), text, question_param=f"{param}.instructions")
+            for param, question in zip(_places(body.questions), body.questions, strict=True)
+        ]
+
+    def answer() -> Response:
+        answers = [
+            question.answer(judgement) for question, judgement in zip(body.questions, judgements, strict=True)
+        ]
+        usage = DecisionsUsage.of(judgements)
+        return _respond(DecisionsResponse(model=call.model, answers=answers, usage=usage))
+
+    judgements = await call.judge(await _beside(call.large, ask), body.prompt_cache_key)
+    return await _beside(call.large, answer)
 
 
-@router.post("/v1/systemone")
-async def system_one(body: SystemOneRequest, call: Call) -> SystemOneResponse:
+@router.post("/v1/systemone", response_model=SystemOneResponse)
+async def system_one(body: SystemOneRequest, call: Call) -> Response:
     """Questions about one state, answered under their ids."""
     call.check(body.model, questions=len(body.questions))
-    text = body.text
-    queries = [
-        Query(question.question(call.service, param), text, "state", f"{param}.instructions")
-        for param, question in zip(_places(body.questions), body.questions.values(), strict=True)
-    ]
-    judgements = await call.judge(queries)
-    answers = {
-        name: question.answer(judgement)
-        for (name, question), judgement in zip(body.questions.items(), judgements, strict=True)
-    }
-    tokens = sum(judgement.prompt_tokens for judgement in judgements)
-    return SystemOneResponse(model=call.model, answers=answers, usage=SystemOneUsage(input_tokens=tokens))
+
+    def ask() -> list[Query]:
+        text = body.text
+        return [
+            Query(question.question(call.service, param), text, "state", f"{param}.instructions")
+            for param, question in zip(_places(body.questions), body.questions.values(), strict=True)
+        ]
+
+    def answer() -> Response:
+        answers = {
+            name: question.answer(judgement)
+            for (name, question), judgement in zip(body.questions.items(), judgements, strict=True)
+        }
+        tokens = sum(judgement.prompt_tokens for judgement in judgements)
+        usage = SystemOneUsage(input_tokens=tokens)
+        return _respond(SystemOneResponse(model=call.model, answers=answers, usage=usage))
+
+    judgements = await call.judge(await _beside(call.large, ask))
+    return await _beside(call.large, answer)
 
 
-@router.post("/v1/classify")
-async def classify(body: ClassifyRequest, call: Call) -> ClassifyResponse:
+@router.post("/v1/classify", response_model=ClassifyResponse)
+async def classify(body: ClassifyRequest, call: Call) -> Response:
     """One or many texts against one list of labels."""
     texts = body.texts
     call.check(body.model, texts=len(texts))
@@ -121,12 +154,18 @@ async def classify(body: ClassifyRequest, call: Call) -> ClassifyResponse:
     queries = [Query(question, text) for text in texts for question in questions]
     judgements = await call.judge(queries)
     width = len(questions)
-    data = [
-        body.result(index, judgements[index * width : (index + 1) * width]) for index in range(len(texts))
-    ]
-    return ClassifyResponse(
-        id="classify-" + secrets.token_hex(12),
-        model=call.model,
-        data=data,
-        usage=DecisionsUsage.of(judgements),
-    )
+
+    def answer() -> Response:
+        data = [
+            body.result(index, judgements[index * width : (index + 1) * width]) for index in range(len(texts))
+        ]
+        return _respond(
+            ClassifyResponse(
+                id="classify-" + secrets.token_hex(12),
+                model=call.model,
+                data=data,
+                usage=DecisionsUsage.of(judgements),
+            )
+        )
+
+    return await _beside(len(texts) * len(body.labels) > INLINE_SCORES, answer)

@@ -5,7 +5,6 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Response
 
-from app.api import aside
 from app.api.deps import ObservationDep, Services, ServicesDep
 from app.api.envelope import encode
 from app.api.schemas.error import ERROR_RESPONSES
@@ -17,6 +16,7 @@ from app.api.schemas.tokenize import (
 )
 from app.api.strict_json import StrictJsonRoute
 from app.errors import InvalidRequest
+from app.services import aside
 
 router = APIRouter(tags=["tokenizer"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
 

@@ -27,5 +27,7 @@ class Aside:
 
 bodies = Aside("bodies")
 """Reads and writes long ones; tens of milliseconds each."""
+prompts = Aside("prompts")
+"""Makes prompts of long texts, and of many."""
 texts = Aside("texts")
-"""Tokenizes what no context bounds, up to a second each: nobody's body waits for that."""
+"""Tokenizes what no context bounds, up to a second each: nobody's prompt waits for that."""
