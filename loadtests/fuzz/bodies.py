@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 from loadtests.fuzz.attempt import CANARY, Attempt, Expected, Piece, Site, chooser, head, post
@@ -350,7 +351,11 @@ def _bad_value(random_: random.Random) -> tuple[Any, str]:
     kind, values = random_.choice(
         (("a number", NUMBERS), ("a text", WORDS), ("a shape", SHAPES), ("odd", None))
     )
-    return (CANARY + text(random_, 12), "odd text") if values is None else (random_.choice(values), kind)
+    return (
+        (CANARY + text(random_, 12), "odd text")
+        if values is None
+        else (deepcopy(random_.choice(values)), kind)
+    )
 
 
 def render(value: Any, *, ascii_: bool) -> bytes:
