@@ -31,7 +31,7 @@ class Attempt:
     """One input.
 
     Attributes:
-        source, index: where it comes from; with the seed of the run they make it again.
+        source, index: where it comes from; with the seed of the run they make it again (but see openapi_cases.py).
         what: what is wrong with it, in words.
         methods: of the requests in it, as far as they are known: what answers HEAD has no body.
         leave_after: end the connection after so many bytes of the answer; None reads it to its end.

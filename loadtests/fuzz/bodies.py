@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 from loadtests.fuzz.attempt import CANARY, Attempt, Expected, Piece, Site, chooser, head, post
@@ -149,7 +150,6 @@ def _generation(site: Site, random_: random.Random) -> list[tuple[str, Any]]:
     """Fields that chat and completions share: some of them, most with good values."""
     ids = (0, 2, 7, _VOCABULARY - 1)
     some: dict[str, Callable[[], Any]] = {
-        "stream": lambda: random_.random() < 0.5,
         "temperature": lambda: random_.choice((0, 0.0, 0.7, 2)),
         "top_p": lambda: random_.choice((0.1, 1, 1e-9)),
         "top_k": lambda: random_.choice((-1, 0, 1, 5, 4096)),
@@ -169,8 +169,10 @@ def _generation(site: Site, random_: random.Random) -> list[tuple[str, Any]]:
     }
     chosen = random_.sample(sorted(some), random_.randint(0, 5))
     made = [(name, some[name]()) for name in chosen]
-    if dict(made).get("stream") and random_.random() < 0.5:
-        made.append(("stream_options", _pairs(include_usage=True)))
+    if random_.random() < 0.4:
+        made.append(("stream", True))
+        if random_.random() < 0.5:
+            made.append(("stream_options", _pairs(include_usage=True)))
     return [("model", site.model), ("max_tokens", random_.randint(1, 8)), *made]
 
 
@@ -289,7 +291,7 @@ def attempt(site: Site, seed: int, index: int) -> Attempt:
     random_ = chooser(seed, SOURCE, index)
     route = random_.choice(sorted(ROUTES))
     document = ROUTES[route](site, random_)
-    done = [_change(document, random_) for _ in range(random_.choice((0, 1, 1, 1, 2, 3)))]
+    done = [_change(document, random_) for _ in range(random_.choice((0, 0, 1, 1, 1, 2, 3)))]
     body = render(document, ascii_=random_.random() < 0.5)
     if random_.random() < 0.15:
         name, change = random_.choice(TEXT_CHANGES)
@@ -349,7 +351,11 @@ def _bad_value(random_: random.Random) -> tuple[Any, str]:
     kind, values = random_.choice(
         (("a number", NUMBERS), ("a text", WORDS), ("a shape", SHAPES), ("odd", None))
     )
-    return (text(random_, 12), "odd text") if values is None else (random_.choice(values), kind)
+    return (
+        (CANARY + text(random_, 12), "odd text")
+        if values is None
+        else (deepcopy(random_.choice(values)), kind)
+    )
 
 
 def render(value: Any, *, ascii_: bool) -> bytes:

@@ -12,7 +12,7 @@ from itertools import count, islice
 from loadtests.fuzz import bodies, departures, openapi_cases, raw_http
 from loadtests.fuzz.attempt import Attempt, Expected, Piece, Site, head
 from loadtests.fuzz.ledger import balance
-from loadtests.fuzz.neighbours import Watched, good_traffic, greedy_answer, probes
+from loadtests.fuzz.neighbours import PROBE_SECONDS, Watched, greedy_answer, neighbours
 from loadtests.fuzz.openapi_cases import OpenApiCases
 from loadtests.fuzz.verdict import judge
 from loadtests.fuzz.wire import End, Reply, exchange, replies
@@ -76,7 +76,7 @@ class Result:
             self.kinds.update(faults)
 
 
-async def campaign(site: Site, seed: int, inputs: int) -> Result:
+async def campaign(site: Site, seed: int, inputs: int, probe_seconds: float = PROBE_SECONDS) -> Result:
     """Try so many inputs.
 
     Raises:
@@ -85,18 +85,11 @@ async def campaign(site: Site, seed: int, inputs: int) -> Result:
     result = Result(seed)
     began = time.monotonic()
     reference, _ = await greedy_answer(site, stream=False)
-    beside = [
-        asyncio.create_task(good_traffic(site, reference, result.good)),
-        asyncio.create_task(probes(site, result.probes)),
-    ]
-    try:
+    with neighbours(site, reference, probe_seconds) as stop:
         async with asyncio.TaskGroup() as sources:
             for name, attempts, check in await _sources(site, seed, inputs):
                 sources.create_task(_source(site, attempts, check, _AT_ONCE[name], result))
-    finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        result.good, result.probes = await asyncio.to_thread(stop)
     result.faults += await balance(site)
     result.seconds = time.monotonic() - began
     return result
@@ -131,7 +124,7 @@ async def _document(site: Site) -> dict[str, object]:
 async def _source(
     site: Site, attempts: Iterator[Attempt], check: Check, at_once: int, result: Result
 ) -> None:
-    """Try all inputs of one source; they are made in a thread, lest the neighbours' clock be wrong."""
+    """Try all inputs of one source; they are made in a thread."""
     queue: asyncio.Queue[Attempt | None] = asyncio.Queue(4 * at_once)
 
     async def work() -> None:

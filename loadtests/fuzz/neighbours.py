@@ -2,8 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+import multiprocessing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 from loadtests.fuzz.attempt import Attempt, Expected, Piece, Site, head, post
@@ -12,7 +15,7 @@ from loadtests.fuzz.wire import exchange
 
 PROBES = ("/livez", "/readyz", "/startupz")
 PROBE_SECONDS = 2.0
-"""A probe that takes longer has failed."""
+"""A probe that takes longer has failed, unless another limit is given."""
 _PAUSE_SECONDS = 0.1
 _MOST_FAULTS = 20
 _PROMPT = "My order 4711 has not arrived. What can I do?"
@@ -81,23 +84,69 @@ async def good_traffic(site: Site, reference: str, watched: Watched) -> None:
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def probes(site: Site, watched: Watched) -> None:
-    """Ask the probes in turn, until cancelled."""
+async def probes(site: Site, limit: float, watched: Watched) -> None:
+    """Ask the probes in turn, until cancelled; each must answer within so many seconds."""
     while True:
         path = PROBES[watched.asked % len(PROBES)]
         data = head(site, "GET", path, (), key="none")
-        attempt = Attempt(
-            "probe", 0, path, (Piece(data),), Expected.WHOLE, ("GET",), patience=2 * PROBE_SECONDS
-        )
+        attempt = Attempt("probe", 0, path, (Piece(data),), Expected.WHOLE, ("GET",), patience=2 * limit)
         heard = await exchange(site.host, site.port, attempt)
         found, faults = judge(attempt, heard)
         watched.asked += 1
         watched.slowest = max(watched.slowest, heard.seconds)
         if faults or found[0].status != 200:
             watched.fault(f"{path}: {', '.join(faults) or found[0].status}")
-        elif heard.seconds > PROBE_SECONDS:
+        elif heard.seconds > limit:
             watched.fault(f"{path}: {heard.seconds:.1f} s")
         await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _neighbours(site: Site, reference: str, limit: float, control: Connection) -> None:
+    """A process: be beside the campaign until told to stop, and tell what was seen."""
+    with suppress(EOFError):  # who started it has ended
+        control.send(asyncio.run(_until_told(site, reference, limit, control)))
+
+
+async def _until_told(
+    site: Site, reference: str, limit: float, control: Connection
+) -> tuple[Watched, Watched]:
+    good, probed = Watched(), Watched()
+    tasks = [
+        asyncio.create_task(good_traffic(site, reference, good)),
+        asyncio.create_task(probes(site, limit, probed)),
+    ]
+    try:
+        await asyncio.to_thread(control.recv)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return good, probed
+
+
+@contextmanager
+def neighbours(site: Site, reference: str, limit: float) -> Iterator[Callable[[], tuple[Watched, Watched]]]:
+    """Good traffic and probes from a process of their own, since making inputs would make their clock wrong.
+
+    Yields what stops them and returns what they saw.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_neighbours, args=(site, reference, limit, there), daemon=True)
+    process.start()
+    there.close()
+
+    def stop() -> tuple[Watched, Watched]:
+        here.send(None)
+        seen: tuple[Watched, Watched] = here.recv()
+        return seen
+
+    try:
+        yield stop
+    finally:
+        here.close()
+        process.kill()
+        process.join()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float) -> bool:

@@ -1,7 +1,7 @@
 """The real service that is tried: real engine, embedded model, keys, and small bounds so that it answers fast."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import psutil  # type: ignore[import-untyped]
 
-from app.keys import KeyEntry, Scope, new_key
+from app.keys import new_key
 from loadtests.fuzz.attempt import Site
 from loadtests.processes import Running, free_port, running
 
@@ -51,20 +51,22 @@ def fuzzed_service() -> Iterator[Service]:
     Raises:
         ProcessFailed: it does not start.
     """
-    key, full = _key("full", ("chat", "decide", "metrics"))
-    narrow, decides = _key("narrow", ("decide",))
-    limited, few = _key("limited", ("chat", "decide"))
-    few = msgspec.structs.replace(few, requests_per_second=1.0)
     port = free_port()
     with TemporaryDirectory(prefix="repartee-fuzz-") as directory:
         keys = Path(directory) / "keys.json"
-        keys.write_bytes(msgspec.json.encode([full, decides, few]))
+        site = site_with_keys(port, MODEL, keys)
         settings = _SETTINGS | {"PORT": str(port), "API_KEYS_FILE": str(keys)}
         environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
         with running([sys.executable, "-m", "app"], environment) as process:
             process.wait_for(port, "/readyz", _START_SECONDS)
-            yield Service(Site("127.0.0.1", port, MODEL, key, narrow, limited), process)
+            yield Service(site, process)
 
 
-def _key(name: str, scopes: Sequence[Scope]) -> tuple[str, KeyEntry]:
-    return new_key(name, name, scopes)
+def site_with_keys(port: int, model: str, path: Path) -> Site:
+    """A service on this port, for which the keys file at `path` is written."""
+    key, full = new_key("full", "full", ("chat", "decide", "metrics"))
+    narrow, decides = new_key("narrow", "narrow", ("decide",))
+    limited, few = new_key("limited", "limited", ("chat", "decide"))
+    few = msgspec.structs.replace(few, requests_per_second=1.0)
+    path.write_bytes(msgspec.json.encode([full, decides, few]))
+    return Site("127.0.0.1", port, model, key, narrow, limited)

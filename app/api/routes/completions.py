@@ -9,7 +9,7 @@ from app.api.envelope import Envelope, fingerprint
 from app.api.logprobs import completion_logprobs
 from app.api.respond import respond_stream, respond_whole
 from app.api.schemas.completions import CompletionRequest
-from app.api.schemas.error import ERROR_RESPONSES
+from app.api.schemas.error import ERROR_RESPONSES, GENERATED
 from app.api.strict_json import StrictJsonRoute
 from app.services.answer import Piece
 from app.services.tokenizer import Tokenizer
@@ -17,7 +17,7 @@ from app.services.tokenizer import Tokenizer
 router = APIRouter(tags=["completions"], route_class=StrictJsonRoute, responses=ERROR_RESPONSES)
 
 
-@router.post("/v1/completions", response_class=Response)
+@router.post("/v1/completions", response_class=Response, responses=GENERATED)
 async def completions(
     request: Request,
     body: CompletionRequest,

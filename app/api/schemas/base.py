@@ -1,8 +1,8 @@
 """What all request bodies share: strictness, and fields that are known but must keep their neutral value."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
@@ -25,4 +25,5 @@ def check_neutral(value: Any, *neutral_values: Any) -> Any:
 
 def neutral(*values: Any) -> BeforeValidator:
     """A field that we cannot honour: null and `values` ask for nothing, all else is refused by name."""
-    return BeforeValidator(lambda value: check_neutral(value, *values))
+    documented = Annotated[Any, WithJsonSchema({"enum": [None, *values]})]
+    return BeforeValidator(lambda value: check_neutral(value, *values), json_schema_input_type=documented)

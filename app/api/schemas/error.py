@@ -1,4 +1,4 @@
-"""The error body, for the documentation; `app.api.error_handlers` writes it."""
+"""Answers that no schema makes, for the documentation: errors, which `app.api.error_handlers` writes, and streams."""
 
 from typing import Any
 
@@ -43,3 +43,16 @@ KEY_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: ERROR_RESPONSES[status] for status in (401, 403, 429)
 }
 """Of routes that take no body and cannot be wrongly asked, but ask for a key."""
+
+GENERATED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "A whole answer, or with `stream` its events, of which the last says `[DONE]`",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["id", "object", "model", "choices", "usage"]}
+            },
+            "text/event-stream": {"schema": {"type": "string"}},
+        },
+    }
+}
+"""Of routes that generate text; their writers know no schemas."""
