@@ -265,6 +265,20 @@ GUARDS = (
         "tests/api",
     ),
     Guard(
+        "kept ids: tenant of chats",
+        "app/services/chat.py",
+        'observation.tenant or ""',
+        '""',
+        "tests/api/test_tenants.py",
+    ),
+    Guard(
+        "kept ids: tenant of decisions",
+        "app/services/decisions.py",
+        'observation.tenant or ""',
+        '""',
+        "tests/api/test_tenants.py",
+    ),
+    Guard(
         "ids of the server's own",
         _MIDDLEWARE,
         '"req_" + secrets.token_hex(16)',

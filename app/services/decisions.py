@@ -134,7 +134,7 @@ class DecisionService:
         observation.parse = observation.elapsed()
         self._check(queries)
         started = time.perf_counter()
-        encoded = await self._encode(queries)
+        encoded = await self._encode(queries, observation.tenant or "")
         observation.tokenize = time.perf_counter() - started
         deadline = self._settings.request_timeout_seconds if timeout is None else timeout
         remaining = deadline - observation.elapsed()
@@ -186,19 +186,22 @@ class DecisionService:
         info = self._engine.info
         return info.num_blocks * info.block_size if info else 0
 
-    async def _encode(self, queries: Sequence[Query]) -> list[_Encoded]:
+    async def _encode(self, queries: Sequence[Query], tenant: str) -> list[_Encoded]:
         prompts = [self._prompts.messages(query.question, query.text) for query in queries]
         size = sum(len(message.content) for messages in prompts for message in messages)
         if size <= INLINE_CHARACTERS:
-            return self._encode_all(queries, prompts)
-        return await asyncio.to_thread(self._encode_all, queries, prompts)
+            return self._encode_all(queries, prompts, tenant)
+        return await asyncio.to_thread(self._encode_all, queries, prompts, tenant)
 
-    def _encode_all(self, queries: Sequence[Query], prompts: Sequence[list[Message]]) -> list[_Encoded]:
-        return [self._encode_one(query, messages) for query, messages in zip(queries, prompts, strict=True)]
+    def _encode_all(
+        self, queries: Sequence[Query], prompts: Sequence[list[Message]], tenant: str
+    ) -> list[_Encoded]:
+        both = zip(queries, prompts, strict=True)
+        return [self._encode_one(query, messages, tenant) for query, messages in both]
 
-    def _encode_one(self, query: Query, messages: list[Message]) -> _Encoded:
+    def _encode_one(self, query: Query, messages: list[Message], tenant: str) -> _Encoded:
         try:
-            prompt = self._tokenizer.encode_prompt(messages)
+            prompt = self._tokenizer.encode_prompt(messages, tenant)
         except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
             raise InvalidRequest(error.message, query.param) from error
         labels = [self._ids_of_label(label.text) for label in query.question.labels]
