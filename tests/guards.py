@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-_SECONDS = 240
+_SECONDS = 90
 _BUILT = "app/engine/native/build"
 
 
