@@ -1,4 +1,4 @@
-"""What may be installed: hashes on every line, no known hole, no parser for forms, the bill of it all."""
+"""What may be installed: hashes on every line, no version with a known hole, no form parser, the bill of it all."""
 
 import json
 import re

@@ -43,6 +43,9 @@ class ChatService:
         size = sum(len(message.content.encode()) for message in messages)
         tokenizer = self._prompts.tokenizer
         (prompt,) = await self._prompts.tokenize(
-            lambda: [tokenizer.encode_prompt(messages)], [size], "messages", observation
+            lambda: [tokenizer.encode_prompt(messages, observation.tenant or "")],
+            [size],
+            "messages",
+            observation,
         )
         return prompt

@@ -147,7 +147,7 @@ class DecisionService:
             observation.parse = observation.elapsed()
         self._check(queries)
         started = time.perf_counter()
-        encoded = await self._encode(queries)
+        encoded = await self._encode(queries, tenant)
         observation.tokenize = time.perf_counter() - started
         deadline = self._settings.request_timeout_seconds if timeout is None else timeout
         remaining = deadline - observation.elapsed()
@@ -204,18 +204,18 @@ class DecisionService:
         info = self._engine.info
         return info.num_blocks * info.block_size if info else 0
 
-    async def _encode(self, queries: Sequence[Query]) -> list[_Encoded]:
+    async def _encode(self, queries: Sequence[Query], tenant: str) -> list[_Encoded]:
         if sum(query.size for query in queries) <= INLINE_CHARACTERS:
-            return self._encode_all(queries)
-        return await aside.prompts(self._encode_all, queries)
+            return self._encode_all(queries, tenant)
+        return await aside.prompts(self._encode_all, queries, tenant)
 
-    def _encode_all(self, queries: Sequence[Query]) -> list[_Encoded]:
-        return list(map(self._encode_one, queries))
+    def _encode_all(self, queries: Sequence[Query], tenant: str) -> list[_Encoded]:
+        return [self._encode_one(query, tenant) for query in queries]
 
-    def _encode_one(self, query: Query) -> _Encoded:
+    def _encode_one(self, query: Query, tenant: str) -> _Encoded:
         messages = self._prompts.messages(query.question, query.text)
         try:
-            prompt = self._tokenizer.encode_prompt(messages)
+            prompt = self._tokenizer.encode_prompt(messages, tenant)
         except InvalidRequest as error:  # it speaks of messages, which are ours and not the client's
             raise InvalidRequest(error.message, query.param) from error
         labels = [self._ids_of_label(label.text) for label in query.question.labels]

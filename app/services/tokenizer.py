@@ -102,8 +102,11 @@ class Tokenizer:
         """Ids of the text within the frame (usually a first id, bos) that the model was trained with."""
         return [*self._prefix, *self.encode(text), *self._suffix]
 
-    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+    def encode_prompt(self, messages: Sequence[Message], tenant: str = "") -> list[int]:
         """Ids of a conversation in the model's chat template, up to where the assistant speaks next.
+
+        Args:
+            tenant: whose earlier prompts may save work; another's would show by the time that it takes.
 
         Raises:
             InvalidRequest: the model has no chat template, or it refuses these messages.
@@ -113,7 +116,8 @@ class Tokenizer:
         masks = self._masks(messages)
         rendered = self._template.render([Message(m.role, m.content.translate(masks)) for m in messages])
         controls = list(self._control.finditer(rendered)) if self._control_ids else []
-        return self._encode_rendered(rendered, controls, {ord(mask): chr(c) for c, mask in masks.items()})
+        unmask = {ord(mask): chr(c) for c, mask in masks.items()}
+        return self._encode_rendered(rendered, controls, unmask, tenant)
 
     def decode(self, ids: Sequence[int], *, skip_hidden: bool = False) -> str:
         """Text of the ids, control tokens spelled out unless they are to be skipped."""
@@ -163,7 +167,7 @@ class Tokenizer:
         return masks
 
     def _encode_rendered(
-        self, rendered: str, controls: list[re.Match[str]], unmask: dict[int, str]
+        self, rendered: str, controls: list[re.Match[str]], unmask: dict[int, str], tenant: str
     ) -> list[int]:
         """Encode with the control tokens that the template wrote, and with no other."""
         if self._aware is not None:
@@ -178,17 +182,17 @@ class Tokenizer:
                 return list(whole.ids)
         ids, position = list[int](), 0
         for control in controls:
-            ids += self._piece(rendered[position : control.start()].translate(unmask))
+            ids += self._piece(rendered[position : control.start()].translate(unmask), tenant)
             ids.append(self._control_ids[control[0]])
             position = control.end()
-        ids += self._piece(rendered[position:].translate(unmask))
+        ids += self._piece(rendered[position:].translate(unmask), tenant)
         return ids
 
-    def _piece(self, text: str) -> Sequence[int]:
+    def _piece(self, text: str, tenant: str) -> Sequence[int]:
         """Ids of what stands between two control tokens: a system prompt or a question comes again and again."""
-        return self._ids_of_piece(text) if len(text) <= _PIECE_CHARACTERS else self.encode(text)
+        return self._ids_of_piece(text, tenant) if len(text) <= _PIECE_CHARACTERS else self.encode(text)
 
-    def _encode_piece(self, text: str) -> "array[int]":
+    def _encode_piece(self, text: str, tenant: str) -> "array[int]":
         return array("i", self.encode(text))
 
     def _frame(self, files: TokenizerFiles) -> tuple[list[int], list[int]]:

@@ -257,6 +257,17 @@ async def test_probes_are_logged_for_debugging_only(
     assert levels == {"/readyz": "DEBUG", "/v1/classify": "INFO"}
 
 
+async def test_a_method_that_says_more_than_a_method_is_not_logged(
+    metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        async with client(build(ScoringEngine(), metrics)) as http:
+            for method in ("X-13812345678", "M" * 17, "PATCH"):
+                await http.request(method, "/v1/classify")
+    lines = [record.__dict__["fields"] for record in caplog.records if record.name == "app.access"]
+    assert [line["method"] for line in lines] == ["other", "other", "PATCH"]
+
+
 async def test_a_probe_without_its_key_is_logged(
     metrics: RecordingMetrics, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -83,3 +83,12 @@ def test_every_route_starts_at_zero() -> None:
         for status in STATUSES:
             labels = {"route": route, "method": method, "status": status}
             assert found[f"repartee_{HTTP}", frozenset(labels.items())] == 0
+
+
+def test_a_method_that_nobody_knows_is_no_label_of_its_own() -> None:
+    metrics = metrics_with()
+    for method in ("BREW", "PROPFIND", "get", "x" * 50):
+        metrics.http("unmatched", method, 404)
+    assert {label["method"] for label in labels_of(metrics, HTTP) if label["route"] == "unmatched"} == {
+        "other"
+    }

@@ -84,13 +84,14 @@ class Service:
 
 @contextmanager
 def running_service(
-    *, stderr: int | None = None, before: Sequence[str] = (), **settings: str
+    *, stderr: int | None = None, before: Sequence[str] = (), module: str = "app", **settings: str
 ) -> Iterator[Service]:
     """Start a service with `REPARTEE_*` settings (lower case names), wait until it is ready, end it.
 
     Args:
         stderr: where its log goes, as `subprocess.Popen` wants it.
         before: a command that becomes the service, which stands behind it.
+        module: what is run, if not the service as it is.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -98,7 +99,7 @@ def running_service(
     values = {"port": str(port), "threads": "1", "drain_delay_seconds": "0"} | settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REPARTEE_")}
     environment |= {f"REPARTEE_{name.upper()}": value for name, value in values.items()}
-    command = [*before, sys.executable, "-m", "app"]
+    command = [*before, sys.executable, "-m", module]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
     url = f"http://127.0.0.1:{port}"
     client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=120)

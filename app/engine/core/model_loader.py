@@ -25,6 +25,7 @@ UNUSABLE = (
     *(SafetensorError, StrictDataclassError),
 )
 """What transformers and safetensors raise for a model that they cannot load."""
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _NATIVE_WEIGHTS = {"none": WeightFormat.BF16, "int8": WeightFormat.INT8, "int4": WeightFormat.INT4}
 
 
@@ -33,8 +34,11 @@ class ModelLoadError(ReparteeError):
 
     @classmethod
     def of(cls, model: str, error: Exception) -> "ModelLoadError":
-        """What a library says of a model, on one line."""
-        return cls(f"Cannot load the model {model}: {' '.join(str(error).split())}")
+        """What a library says of a model, on one line; its advice to trust a model's own code is not passed on."""
+        said = " ".join(str(error).split())
+        if "trust_remote_code" in said:
+            said = "it needs Python code of its own, and code that comes with a model is never run here."
+        return cls(f"Cannot load the model {model}: {said}")
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def plan_load(config: EngineConfig) -> LoadPlan:
         ModelLoadError: no such model, a broken configuration, or a device that is not there.
     """
     device = choose_device(config.device)
+    _refuse_pickles(Path(config.model))
     try:
         hf_config = AutoConfig.from_pretrained(config.model, trust_remote_code=False)
         text_config = hf_config.get_text_config(decoder=True)
@@ -130,6 +135,17 @@ def plan_load(config: EngineConfig) -> LoadPlan:
     except UNUSABLE as error:
         raise ModelLoadError.of(config.model, error) from error
     return LoadPlan(hf_config, device, stored, quantization, reason, parameters, max_model_len, unfit)
+
+
+def _refuse_pickles(directory: Path) -> None:
+    """A checkpoint that has no other weights is none: a pickle runs whatever its maker wrote into it."""
+    if not directory.is_dir() or any(directory.glob("*.safetensors")):
+        return
+    if pickles := sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLES):
+        raise ModelLoadError(
+            f"Cannot load the model {directory}: its weights are pickles ({pickles[0]}), which may run code and are "
+            "never read here. Convert them to safetensors."
+        )
 
 
 def load_model(config: EngineConfig) -> LoadedModel:

@@ -1,5 +1,6 @@
 """Loading: weight formats, what is chosen and what is refused."""
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -212,12 +213,64 @@ def test_layers_with_another_state_are_refused(tmp_path: Path) -> None:
         load_model(config(tmp_path))
 
 
-def test_pickled_weights_are_refused(tmp_path: Path) -> None:
-    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint("llama"))
-    model.config.save_pretrained(tmp_path)
-    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ModelLoadError):
-        load_model(config(tmp_path))
+class Trap:
+    """What a pickle can do: leaves a file where it is read."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth", "model.ckpt"])
+def test_pickled_weights_are_refused_in_one_line_and_not_read(name: str, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_checkpoint("llama"), directory)
+    (directory / "model.safetensors").unlink()
+    torch.save({"model.embed_tokens.weight": Trap(tmp_path / "read")}, directory / name)
+    with pytest.raises(ModelLoadError, match=rf"pickles \({name}\).*Convert them to safetensors") as refusal:
+        load_model(config(directory))
+    assert "\n" not in refusal.value.message
+    assert not (tmp_path / "read").exists()
+    torch.load(directory / name, weights_only=False)
+    assert (tmp_path / "read").exists()  # the trap works
+
+
+def test_a_pickle_beside_weights_of_something_else_is_not_read(tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_checkpoint("llama"), directory)
+    (directory / "model.safetensors").rename(directory / "adapter.safetensors")
+    torch.save({"model.embed_tokens.weight": Trap(tmp_path / "read")}, directory / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match=r"no file named model\.safetensors"):
+        load_model(config(directory))
+    assert not (tmp_path / "read").exists()
+
+
+def with_code(family: str, directory: Path) -> Path:
+    """A model whose configuration names classes in a file of its own, which leaves a mark where it is run."""
+    shutil.copytree(tiny_checkpoint("llama"), directory)
+    path = directory / "config.json"
+    classes = {"AutoConfig": "code.OwnConfig", "AutoModelForCausalLM": "code.OwnModel"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_type": family, "auto_map": classes}))
+    (directory / "code.py").write_text(
+        f"open({str(directory.parent / 'run')!r}, 'w')\nOwnConfig = OwnModel = None\n"
+    )
+    return directory
+
+
+def test_a_model_that_needs_code_of_its_own_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match="never run here") as refusal:
+        load_model(config(with_code("own", tmp_path / "model")))
+    assert "\n" not in refusal.value.message and "trust_remote_code" not in refusal.value.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_code_of_a_model_of_a_known_family_is_left_alone(tmp_path: Path) -> None:
+    """Many models name code from before their family was known; the library's own is used."""
+    loaded = load_model(config(with_code("llama", tmp_path / "model")))
+    assert type(loaded.model).__module__.startswith(("app.", "transformers."))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,476 @@
+"""Every guard of the service, how to take it away, and the tests that must fail then.
+
+    python -m tests.guards [WORD ...]
+
+Each guard (whose name has one of the words) is taken away in a copy of the working tree, one after another, and its
+tests run there. Prints what was noticed; ends with code 1 where a guard can be missing and every test passes.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_SECONDS = 90
+_BUILT = "app/engine/native/build"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One guard.
+
+    Attributes:
+        path: of the file that holds it.
+        text: stands once in that file; with `without` in its place the guard is gone.
+        tests: what pytest runs.
+    """
+
+    name: str
+    path: str
+    text: str
+    without: str
+    tests: str
+
+
+_MIDDLEWARE, _SECURITY, _PROTOCOL = "app/api/middleware.py", "app/api/security.py", "app/http_protocol.py"
+_T_SECURITY, _T_PROTOCOL, _T_EDGE = (
+    "tests/api/test_security.py",
+    "tests/test_http_protocol.py",
+    "tests/api/test_middleware.py",
+)
+GUARDS = (
+    # Who may ask
+    Guard(
+        "auth: keys", _SECURITY, "if entry is None:\n        raise", "if False:\n        raise", _T_SECURITY
+    ),
+    Guard(
+        "auth: open paths",
+        _SECURITY,
+        'scope["path"] in self._open_paths',
+        'scope["path"].startswith("/livez")',
+        _T_SECURITY,
+    ),
+    Guard("auth: one header", _SECURITY, "if len(values) == 1 else", "if values else", _T_SECURITY),
+    Guard(
+        "auth: bearer alone",
+        _SECURITY,
+        'if scheme.lower() == b"bearer" else None',
+        "if scheme else None",
+        _T_SECURITY,
+    ),
+    Guard("auth: scopes", _SECURITY, "needed not in entry.scopes", "False", _T_SECURITY),
+    Guard("auth: websockets", _SECURITY, 'if scope["type"] == "websocket":', "if False:", _T_SECURITY),
+    Guard(
+        "auth: expiry",
+        "app/keys.py",
+        "< found.expires else None",
+        "< found.expires else found",
+        f"{_T_SECURITY} tests/test_keys.py",
+    ),
+    Guard(
+        "quota: requests",
+        "app/api/quotas.py",
+        "if wait := self._requests.wait(1.0):",
+        "if wait := 0:",
+        "tests/api/test_quotas.py",
+    ),
+    Guard(
+        "quota: tokens", "app/api/quotas.py", "self._tokens.level() <= 0", "False", "tests/api/test_quotas.py"
+    ),
+    Guard(
+        "quota: concurrency",
+        "app/api/quotas.py",
+        "self._open >= self._concurrency",
+        "False",
+        "tests/api/test_quotas.py",
+    ),
+    Guard("quota: in front of the application", _SECURITY, "quota.admit()", "quota._open += 1", _T_SECURITY),
+    Guard(
+        "loopback rule",
+        "app/settings.py",
+        "or _is_loopback(settings.host)",
+        "or True",
+        "tests/test_serve.py tests/test_settings.py",
+    ),
+    # What may come in
+    Guard("body: declared length", "app/api/body_limit.py", "or int(length) > self._max_bytes", "", _T_EDGE),
+    Guard(
+        "body: bytes that came", "app/api/body_limit.py", "if size > self._max_bytes:", "if False:", _T_EDGE
+    ),
+    Guard(
+        "body: time",
+        "app/api/body_limit.py",
+        "asyncio.timeout(self._seconds)",
+        "asyncio.timeout(None)",
+        _T_EDGE,
+    ),
+    Guard(
+        "JSON: duplicate keys",
+        "app/api/strict_json.py",
+        "if len(dict(pairs)) != len(pairs):",
+        "if False:",
+        "tests/api/test_strict_json.py",
+    ),
+    Guard(
+        "JSON: number of keys",
+        "app/api/strict_json.py",
+        "if len(pairs) > MAX_KEYS:",
+        "if False:",
+        "tests/api/test_strict_json.py",
+    ),
+    Guard(
+        "JSON: depth",
+        "app/api/strict_json.py",
+        "default=0) > MAX_DEPTH:",
+        "default=0) > 10**9:",
+        "tests/api/test_strict_json.py",
+    ),
+    Guard(
+        "JSON: containers",
+        "app/api/strict_json.py",
+        "if len(brackets) > 2 * MAX_CONTAINERS:",
+        "if False:",
+        "tests/api/test_strict_json.py",
+    ),
+    Guard(
+        "JSON: strict parser",
+        "app/api/strict_json.py",
+        "value = msgspec.json.decode(body)",
+        "value = json.loads(body)",
+        "tests/api/test_strict_json.py",
+    ),
+    Guard(
+        "JSON: content type",
+        "app/api/strict_json.py",
+        '== "application/json"',
+        '!= "x"',
+        "tests/api/test_bad_input.py",
+    ),
+    Guard(
+        "JSON: long bodies off the loop",
+        "app/api/strict_json.py",
+        "inline = len(body) <= INLINE_BYTES",
+        "inline = True",
+        "tests/api/test_strict_json.py",
+    ),
+    Guard("HTTP: one Host", _PROTOCOL, "(len(hosts) == 1 or (old and not hosts))", "True", _T_PROTOCOL),
+    Guard(
+        "HTTP: one length, no encoding beside it",
+        _PROTOCOL,
+        "(not lengths or (len(lengths) == 1 and lengths[0].isdigit() and not encodings))",
+        "True",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: chunked alone",
+        _PROTOCOL,
+        '(not encodings or (not old and [one.lower() for one in encodings] == [b"chunked"]))',
+        "True",
+        _T_PROTOCOL,
+    ),
+    Guard("HTTP: URL", _PROTOCOL, "if len(self.url) > self._limits.url_bytes:", "if False:", _T_PROTOCOL),
+    Guard(
+        "HTTP: number of fields",
+        _PROTOCOL,
+        "if len(self.headers) > self._limits.header_fields:",
+        "if False:",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: bytes of fields",
+        _PROTOCOL,
+        "for name, value in self.headers) > self._limits.header_bytes:",
+        "for name, value in self.headers) > 10**9:",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: bytes of an unfinished head",
+        _PROTOCOL,
+        "if self._in_head and self._received >",
+        "if False and self._received >",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: bytes around a body",
+        _PROTOCOL,
+        "elif self._in_body and self._received >",
+        "elif False and self._received >",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: slow head",
+        _PROTOCOL,
+        "header_seconds, self._on_slow_head)",
+        "header_seconds + 1e6, self._on_slow_head)",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: silence",
+        _PROTOCOL,
+        "header_seconds, self._on_silence)",
+        "header_seconds + 1e6, self._on_silence)",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: no error within an answer",
+        _PROTOCOL,
+        "if self.cycle is not None and not self.cycle.response_complete:",
+        "if False:",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "CORS: no origin by default",
+        "app/main.py",
+        "allow_origins=settings.cors_origins",
+        'allow_origins=["*"]',
+        "tests/test_main.py",
+    ),
+    Guard(
+        "CORS: methods",
+        "app/main.py",
+        'allow_methods=["GET", "POST"]',
+        'allow_methods=["*"]',
+        "tests/test_main.py",
+    ),
+    Guard(
+        "no redirects",
+        "app/main.py",
+        "redirect_slashes=False",
+        "redirect_slashes=True",
+        "tests/test_main.py tests/api",
+    ),
+    # What one client may learn of another
+    Guard(
+        "prefix cache: salted blocks",
+        "app/engine/core/block_manager.py",
+        "else sequence.request.cache_salt.encode()",
+        "else b''",
+        "tests/engine/core/test_block_manager.py",
+    ),
+    Guard(
+        "prefix cache: tenant of chats",
+        "app/api/schemas/generation.py",
+        "cache_salt=tenant if self.cache_salt is None",
+        'cache_salt="" if self.cache_salt is None',
+        "tests/api",
+    ),
+    Guard(
+        "prefix cache: tenant of decisions",
+        "app/api/routes/decisions.py",
+        "salt = self._tenant if",
+        'salt = "" if',
+        "tests/api",
+    ),
+    Guard(
+        "kept ids: tenant of chats",
+        "app/services/chat.py",
+        'observation.tenant or ""',
+        '""',
+        "tests/api/test_tenants.py",
+    ),
+    Guard(
+        "kept ids: tenant of decisions",
+        "app/services/decisions.py",
+        'observation.tenant or ""',
+        '""',
+        "tests/api/test_tenants.py",
+    ),
+    Guard(
+        "ids of the server's own",
+        _MIDDLEWARE,
+        '"req_" + secrets.token_hex(16)',
+        'Headers(scope=scope).get("x-request-id", "req_")',
+        _T_EDGE,
+    ),
+    Guard(
+        "client ids: form",
+        _MIDDLEWARE,
+        "client_id if CLIENT_ID.fullmatch(client_id) else None",
+        "client_id or None",
+        _T_EDGE,
+    ),
+    # What is written down
+    Guard(
+        "log: message masked",
+        "app/logs.py",
+        '"message": mask(record.getMessage())',
+        '"message": record.getMessage()',
+        "tests/test_logs.py",
+    ),
+    Guard(
+        "log: exception masked",
+        "app/logs.py",
+        "mask(record.exc_text)",
+        "record.exc_text",
+        "tests/test_logs.py",
+    ),
+    Guard(
+        "log: client's id masked",
+        "app/logs.py",
+        'fields["client_request_id"] = mask(identifier)',
+        'fields["client_request_id"] = identifier',
+        "tests/test_logs.py",
+    ),
+    Guard(
+        "log: control characters",
+        "app/logs.py",
+        'return escape(f"{head} {tail}".rstrip())',
+        'return f"{head} {tail}".rstrip()',
+        "tests/test_logs.py",
+    ),
+    Guard(
+        "log: no message of an unknown error",
+        _MIDDLEWARE,
+        '"frames": frames}',
+        '"frames": frames + str(error)}',
+        _T_EDGE,
+    ),
+    Guard(
+        "log: method",
+        _MIDDLEWARE,
+        'method if method.isalpha() and len(method) <= 16 else "other"',
+        "method",
+        _T_EDGE,
+    ),
+    Guard(
+        "metrics: route templates",
+        _MIDDLEWARE,
+        'return path if scope["method"] in methods else "unmatched"',
+        "return path",
+        f"{_T_EDGE} tests/metric_families/test_series.py",
+    ),
+    Guard(
+        "metrics: methods",
+        "app/metric_families/service.py",
+        'method if method in METHODS else "other"',
+        "method",
+        "tests/metric_families tests/test_metrics.py",
+    ),
+    Guard(
+        "metrics: tenants",
+        "app/main.py",
+        "metrics.know_tenants(entry.tenant for entry in keys.entries)",
+        "pass",
+        "tests/test_main.py tests/metric_families/test_tenants.py",
+    ),
+    Guard(
+        "traces: query",
+        "app/tracing.py",
+        'if span.attributes and "url.query" in span.attributes:',
+        "if False:",
+        "tests/test_tracing.py tests/api/test_trace.py",
+    ),
+    Guard(
+        "errors: fields",
+        "app/api/error_handlers.py",
+        "part in _TYPE_NAMES or not _FIELD.fullmatch(part)",
+        "part in _TYPE_NAMES",
+        "tests/api/test_bad_input.py",
+    ),
+    Guard(
+        "errors: free keys",
+        "app/api/error_handlers.py",
+        "if before in _FREE_KEYS:",
+        "if False:",
+        "tests/api/test_bad_input.py",
+    ),
+    # What a model may be
+    Guard(
+        "model: safetensors alone",
+        "app/engine/core/model_loader.py",
+        "use_safetensors=True",
+        "use_safetensors=False",
+        "tests/engine/core/test_model_loader.py tests/test_unsafe_code.py",
+    ),
+    Guard(
+        "model: pickles refused",
+        "app/engine/core/model_loader.py",
+        "_refuse_pickles(Path(config.model))",
+        "pass",
+        "tests/engine/core/test_model_loader.py",
+    ),
+    Guard(
+        "model: no code when configured",
+        "app/engine/core/model_loader.py",
+        "AutoConfig.from_pretrained(config.model, trust_remote_code=False)",
+        "AutoConfig.from_pretrained(config.model, trust_remote_code=True)",
+        "tests/engine/core/test_model_loader.py -k code",
+    ),
+    Guard(
+        "model: files of the hub",
+        "app/model_source.py",
+        '_FILES = ["*.safetensors"',
+        '_FILES = ["*.bin", "*.py", "*.safetensors"',
+        "tests/test_model_source.py",
+    ),
+    Guard(
+        "model: hub ids",
+        "app/model_source.py",
+        "stranger = path.exists() or not _HUB_ID.match(model)",
+        "stranger = False",
+        "tests/test_model_source.py",
+    ),
+    Guard("model: names of requests", "app/api/deps.py", "raise ModelNotFound", "return", "tests/api"),
+    Guard(
+        "model: sandboxed template",
+        "app/services/chat_template.py",
+        "    environment = ImmutableSandboxedEnvironment(",
+        "    environment = jinja2.Environment(",
+        "tests/services",
+    ),
+    # What one request may do to others
+    Guard(
+        "quarantine",
+        "app/engine/recovery.py",
+        "return len(self._blamed.get(_digest(prompt), ())) >= _BLAMES",
+        "return False",
+        "tests/engine/test_recovery.py",
+    ),
+)
+
+
+def source(guard: Guard, root: Path = ROOT) -> str:
+    """The file that holds a guard."""
+    return (root / guard.path).read_text(encoding="utf-8")
+
+
+def is_noticed(guard: Guard, copy: Path) -> bool:
+    """Whether a test fails in the copy without the guard; the copy is whole again after it."""
+    whole = source(guard, copy)
+    (copy / guard.path).write_text(whole.replace(guard.text, guard.without), encoding="utf-8")
+    try:
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *guard.tests.split()]
+        return subprocess.run(command, cwd=copy, capture_output=True, timeout=_SECONDS).returncode == 1
+    except subprocess.TimeoutExpired:
+        return True  # a guard against what never ends
+    finally:
+        (copy / guard.path).write_text(whole, encoding="utf-8")
+
+
+def main(words: list[str]) -> int:
+    """Take away one guard after another; returns the exit code."""
+    chosen = [guard for guard in GUARDS if not words or any(word in guard.name for word in words)]
+    missed = []
+    with tempfile.TemporaryDirectory(prefix="guards-") as folder:
+        copy = Path(folder) / "tree"
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+        if (ROOT / _BUILT).exists():  # not compiled anew
+            shutil.copytree(ROOT / _BUILT, copy / _BUILT)
+        for guard in chosen:
+            noticed = is_noticed(guard, copy)
+            print(f"{'noticed' if noticed else 'NOT NOTICED'}: {guard.name}", flush=True)
+            missed += [] if noticed else [guard.name]
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} guards cannot be missing without a test that fails")
+    return int(bool(missed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
