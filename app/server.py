@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 new_event_loop = uvloop.new_event_loop
 """The loop that the service runs on. uvicorn is asked to serve on a loop that runs already, so it does not choose."""
+_LAST_BYTES_SECONDS = 0.3
+"""What readers of error events have left after a drain that took all its time; uvicorn takes fractions, too."""
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What a machine without IPv6 says to one of the two addresses of `localhost`."""
 
@@ -136,7 +138,7 @@ class Server(uvicorn.Server):
         await self._engine.stop(self._drain_seconds)
         # What is left are bytes on their way to slow readers.
         left = self._drain_seconds - (time.monotonic() - started)
-        self.config.timeout_graceful_shutdown = max(1, math.ceil(left))
+        self.config.timeout_graceful_shutdown = max(_LAST_BYTES_SECONDS, left)  # type: ignore[assignment]
 
 
 def uvicorn_config(app: object, settings: Settings, metrics: Metrics) -> uvicorn.Config:

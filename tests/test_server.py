@@ -10,7 +10,9 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app import server
 from app.api.sse import EventStream, StreamLimits, event
+from app.engine import process
 from app.engine.client import AsyncEngine
 from app.metrics import Metrics
 from app.observation import Observation
@@ -132,3 +134,8 @@ async def test_the_limits_of_a_connection_are_those_of_the_settings() -> None:
         writer.close()
         server.should_exit = True
         await serving
+
+
+def test_what_is_waited_for_after_a_drain_is_less_than_the_second_that_is_promised() -> None:
+    """For an engine that hangs, then for readers of the last event; uvicorn adds a tick and a pause of 0.1 s each."""
+    assert process._STOP_SECONDS + server._LAST_BYTES_SECONDS + 0.2 < 1

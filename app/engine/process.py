@@ -13,7 +13,9 @@ from app.engine.log_lines import LINE_BYTES, relay
 from app.engine.messages import Configure, FromEngine, ToEngine
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
-_STOP_SECONDS = 5.0
+_STOP_SECONDS = 0.3
+"""One that ends in order needs no longer; one that hangs, or is slow, holds nothing that a kill would lose, and the end
+of a drain is promised to the second."""
 _LAST_WORDS_SECONDS = 1.0
 """How long the log of a process that ended is read on: a process that it started may hold its standard error open."""
 _WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}

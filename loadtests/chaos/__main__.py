@@ -57,7 +57,7 @@ def _life(seconds: float, seed: int) -> Life:
 
 def _life_with_full_log(seed: int) -> Life:
     with subject(full_log=True) as service, Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(live(service, 0.0, seed + 1, heavy=["kill"], light=["bad", "leave"]))
+        return runner.run(live(service, 0.0, seed + 1, ["kill"], ["bad", "leave"], engine_hangs=True))
 
 
 def _parser() -> argparse.ArgumentParser:

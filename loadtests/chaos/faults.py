@@ -39,8 +39,9 @@ async def hang(run: Run, fault: Fault) -> None:
 
 
 async def _lose_engine(run: Run, fault: Fault, sig: signal.Signals) -> None:
+    ready = await run.wait_ready(RECOVERY_SECONDS)
     engine = run.subject.engine
-    if engine is None:
+    if not ready or engine is None:
         fault.note = "there was no engine to lose"
         return
     fault.began = time.monotonic()

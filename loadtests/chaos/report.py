@@ -13,6 +13,7 @@ from loadtests.chaos.life import Life
 from loadtests.chaos.probes import INTERVAL_SECONDS
 from loadtests.chaos.service import DRAIN_DELAY_SECONDS, DRAIN_SECONDS, GOOD
 
+_DRAINED_SECONDS = DRAIN_DELAY_SECONDS + DRAIN_SECONDS + 1.0
 _LINES = 5
 """Violations of one rule that are shown."""
 
@@ -43,7 +44,15 @@ def figures(lives: Sequence[Life]) -> list[Figure]:
     stuck = [_not_ready_after(life, fault) for life in lives for fault in life.faults("hang")]
     kills = [fault for life in lives for fault in life.faults("kill")]
     hangs = [fault for life in lives for fault in life.faults("hang")]
-    drains = [fault.ended - fault.began for life in lives for fault in life.faults("drain")]
+    drains = {
+        hung: [
+            fault.ended - fault.began
+            for life in lives
+            if life.engine_hung is hung
+            for fault in life.faults("drain")
+        ]
+        for hung in (False, True)
+    }
     lies = [line for life in lives for line in rules.readiness_is_true(life.run.probe.seen, life.run.faults)]
     told = len(finds) + len(stuck)
     return [
@@ -54,7 +63,8 @@ def figures(lives: Sequence[Life]) -> list[Figure]:
         _worst("engine hangs: another process", 10.0, [_since(fault, fault.replaced) for fault in hangs]),
         _worst("engine hangs: serving again", None, [_since(fault, fault.serving) for fault in hangs]),
         Figure("ready claimed without an engine", "0", str(len(lies)), not lies if told else None),
-        _worst("drain: exit after", DRAIN_DELAY_SECONDS + DRAIN_SECONDS + 1.0, drains),
+        _worst("drain: exit after", _DRAINED_SECONDS, drains[False]),
+        _worst("drain with an engine that hangs: exit after", _DRAINED_SECONDS, drains[True]),
         Figure(
             "drain: exit code",
             "0",
@@ -122,7 +132,8 @@ def render(lives: Sequence[Life], facts: Mapping[str, str], command: str) -> str
             f"# Chaos, {date.today().isoformat()}\n",
             *[f"- {name}: {value}" for name, value in facts.items()],
             f"\nReproduce: `{command}`\n",
-            f"{len(lives)} services, one after the other, the last with a log on a device that is always full. "
+            f"{len(lives)} services, one after the other, the last with a log on a device that is always full and "
+            "an engine that hangs in its drain. "
             f"Requests whose whole story is known: {len(fates):,} "
             f"({', '.join(f'{fates.count(fate):,} {fate}' for fate in sorted(set(fates)))}); clients that left or read "
             f"nothing: {leavers:,}.\n",

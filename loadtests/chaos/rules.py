@@ -59,8 +59,8 @@ def never_silent(exchanges: Iterable[Exchange], faults: Sequence[Fault]) -> Iter
         none_taken = exchange.has("cut") and not exchange.status and _meets(exchange, faults, {"descriptors"})
         if exchange.fate == "lost" and not none_taken:
             last = exchange.events[-1].kind if exchange.events else "nothing"
-            said = len(exchange.text)
-            yield f"{_name(exchange)} ended in silence ({last}, status {exchange.status}) after {said} characters"
+            how = f"{last}, status {exchange.status}, {len(exchange.text)} characters"
+            yield f"{_name(exchange)} ended in silence ({how}){_behind(exchange, faults)}"
 
 
 def done_is_whole(exchanges: Iterable[Exchange]) -> Iterator[str]:
@@ -116,7 +116,8 @@ def unprovoked(exchanges: Iterable[Exchange], faults: Sequence[Fault]) -> Iterat
     for exchange in exchanges:
         if exchange.fate in ("refused", "failed") and not _meets(exchange, faults, _HARMFUL):
             codes = [event.value for event in exchange.events if event.kind == "error"]
-            yield f"{_name(exchange)} got {exchange.status} {' '.join(codes)} though nothing hurt it"
+            what = f"{exchange.status} {' '.join(codes)}".strip()
+            yield f"{_name(exchange)} got {what} though nothing hurt it{_behind(exchange, faults)}"
 
 
 def counts_agree(exchanges: Sequence[Exchange], counted: Counted) -> Iterator[str]:
@@ -181,6 +182,15 @@ def _meets(exchange: Exchange, faults: Iterable[Fault], kinds: Iterable[FaultKin
         and (not fault.ended or exchange.began <= fault.ended + SETTLE_SECONDS)
         for fault in faults
     )
+
+
+def _behind(exchange: Exchange, faults: Iterable[Fault]) -> str:
+    """How long after the beginning of the last fault it ended."""
+    before = [fault for fault in faults if fault.began <= exchange.ended]
+    if not before:
+        return ""
+    last = max(before, key=lambda fault: fault.began)
+    return f", {exchange.ended - last.began:.2f} s after the beginning of {last.kind}"
 
 
 def _name(exchange: Exchange) -> str:

@@ -94,6 +94,7 @@ def test_sigterm_lets_an_open_stream_end_and_exits_with_zero(own_service: Servic
     refused = httpx.post(f"{service.url}/v1/chat/completions", json=STREAM)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
     assert int(refused.headers["retry-after"]) >= 1
+    assert refused.headers["connection"] == "close"  # its next request would meet the end of the process
     assert httpx.get(f"{service.url}/livez").status_code == 200
     assert reader.is_alive(), "the stream was cut"
     service.release_engine()
