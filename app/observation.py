@@ -1,6 +1,7 @@
 """What one HTTP request was and how long its stages took: filled on its way, recorded once at its end."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,6 +35,8 @@ class Observation:
     """
 
     request_id: str
+    place: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Gives back the place in the queue that was kept since before the body was read; again does nothing."""
     trace_id: str | None = None
     """Of the trace that this request is recorded in, 32 hexadecimal digits; None where it is in none."""
     arrived: float = field(default_factory=time.perf_counter)

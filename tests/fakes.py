@@ -47,7 +47,7 @@ class FakeEngine:
         finish: the end of an answer that `max_tokens` does not cut.
         fail_after: raise `failure` after so many tokens; None never does.
         hold: answers wait for `release()`; with `hold_after` they first give so many tokens.
-        refusal: raised by `admit`; `admitted`: what it was asked.
+        refusal: raised by `enter` and `admit`; `entered`, `admitted`: what they were asked; `places`: kept now.
         submitted: all requests in order; `aborted`: ids of those that their readers left; `left`: why they did.
     """
 
@@ -67,6 +67,8 @@ class FakeEngine:
     making_progress: bool = True
     started: bool = False
     answers: bytes = b""
+    entered: list[tuple[Task, str]] = field(default_factory=list)
+    places: list[object] = field(default_factory=list)
     admitted: list[Work] = field(default_factory=list)
     submitted: list[Submitted] = field(default_factory=list)
     aborted: list[int] = field(default_factory=list)
@@ -104,6 +106,15 @@ class FakeEngine:
     def release(self) -> None:
         """Let held answers go on."""
         self._released.set()
+
+    def enter(self, task: Task, tenant: str) -> Callable[[], None]:
+        """See `Engine.enter`."""
+        self.entered.append((task, tenant))
+        if self.refusal is not None:
+            raise self.refusal
+        place = object()
+        self.places.append(place)
+        return lambda: self.places.remove(place) if place in self.places else None
 
     def admit(self, work: Work) -> None:
         """See `Engine.admit`."""

@@ -1,5 +1,7 @@
 """An engine that only scores labels, each by its own tokens alone, and answers at once."""
 
+from collections.abc import Callable
+
 from app.engine.admission import Work
 from app.engine.interface import EngineState
 from app.engine.messages import (
@@ -56,6 +58,9 @@ class ScoringEngine:
         self.timeouts: list[float | None] = []
         self.aborted: list[int] = []
         self._room, self._hold, self._scores = room, hold, scores
+
+    def enter(self, task: Task, tenant: str) -> Callable[[], None]:
+        return lambda: None
 
     def admit(self, work: Work) -> None:
         if len(self.prompts) + work.sequences > self._room:

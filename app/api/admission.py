@@ -3,15 +3,15 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.middleware import TASK_OF_PATH, send_error
-from app.engine.admission import Work
 from app.engine.interface import Engine
 from app.errors import ReparteeError
+from app.observation import Observation
 
 
 class AdmissionMiddleware:
-    """Asks the engine whether even the smallest request of this tenant would be refused now.
+    """Keeps a place in the engine's queue for each request, where even the smallest of its tenant has one.
 
-    What passes is judged again when its tokens are counted.
+    The request gives it back when its tokens are counted, and is judged again; at its end it is given back in any case.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
@@ -20,10 +20,16 @@ class AdmissionMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event; only inference is admitted or not."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in TASK_OF_PATH:
-            tenant = scope["state"]["principal"].tenant
-            try:
-                self._engine.admit(Work(TASK_OF_PATH[scope["path"]], tenant))
-            except ReparteeError as error:
-                return await send_error(send, error, scope["state"]["observation"])
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in TASK_OF_PATH:
+            return await self._app(scope, receive, send)
+        observation: Observation = scope["state"]["observation"]
+        try:
+            observation.place = self._engine.enter(
+                TASK_OF_PATH[scope["path"]], scope["state"]["principal"].tenant
+            )
+        except ReparteeError as error:
+            return await send_error(send, error, observation)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            observation.place()

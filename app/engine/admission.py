@@ -1,10 +1,13 @@
 """Admission: whether a request that comes now would be answered in time, by what is pending and the pace of late."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
+from app.engine.batch_gain import BatchGain
+from app.engine.messages import StepStats
 from app.errors import Overloaded
 from app.observation import Task
 
@@ -16,10 +19,15 @@ _LONGEST_PAUSE = 5.0
 """Seconds between two answers that say something of the pace; a process may have ended meanwhile."""
 _STEPS = 10
 """Where so many full steps take longer than an objective, the objective was not meant for this machine."""
-_STANDING = 0.05
-"""What may be foreseen of a queue that does not end, as a share of the objective."""
+_BURST, _STANDING = 0.5, 0.05
+"""Shares of the objective: how long a queue may last, and what may be foreseen of one that lasts longer. The other half
+is for what is not foreseen."""
 _FEW = 4
 """And at least so many answers."""
+_STANDS = 2.0
+"""Longest objectives after which a queue is taken to stand for good, and what is open is bounded as well."""
+_FLOOD = 20
+"""Refusals within an objective's time, in which no moment without a queue is believed to be one."""
 _LONGEST_RETRY = 60.0
 
 
@@ -54,10 +62,11 @@ class Admission:
     """Refuses at once what would be answered too late, so that what is let in is not.
 
     A request waits for those of its tenant that are ahead of it, and of every other tenant for as much again, since the
-    engine serves them evenly. That work over the pace of late is how long it would wait. It may wait for as long as the
-    objective of its task, reckoned from when there was last no queue: a burst is let in as far as it is over by then,
-    while a queue that stands only delays all, and is kept to a few answers. The idea is that of CoDel and of Maurer's
-    adaptive queue timeouts ("Fail at Scale", ACM Queue, 2015), here of what is foreseen, before any work is done.
+    engine serves them evenly. That work over the pace of late is how long it would wait. It may wait for half of the
+    objective of its task, and not beyond half of the longest one since there was last no queue: a burst is let in as
+    far as it is over by then. A queue that stands only delays all: then a few answers may be pending, and before long
+    no more sequences open than are worth it. The idea is that of CoDel and of Maurer's adaptive queue timeouts ("Fail
+    at Scale", ACM Queue, 2015), here of what is foreseen, before any work is done.
 
     Args:
         objectives: seconds within which an answer should begin (a decision: end), by task.
@@ -72,10 +81,19 @@ class Admission:
         self._max_waiting = max_waiting
         self._clock = clock
         self._pending: dict[int, Pending] = {}
+        self._open: dict[int, str] = {}
+        """The tenant of each sequence that has not ended."""
+        self._entered = 0
+        """Places that were kept, counted down: they are told from sequences by their sign."""
+        self._gain = BatchGain()
         self._least_objective = 0.0
         self._seconds = self._tokens = self._answers = 0.0
-        self._last_answer = self._empty_since = self._clear_at = clock()
-        self._refused, self._refused_at = 0.0, clock()
+        self._last_answer = self._clear_at = clock()
+        self._free_since: float | None = self._clear_at
+        """Since when there is neither a queue nor more open than is worth it."""
+        self._refused = 0.0
+        """Refusals of the last second or so."""
+        self._refusals = deque[float](maxlen=_FLOOD)
 
     def measured(self, step_seconds: float, step_tokens: int) -> None:
         """Take what a full step takes, from a warm-up, for the pace until there is a better one.
@@ -100,22 +118,45 @@ class Admission:
             Overloaded: it would wait for too long, or the queue has no place for it.
         """
         now = self._clock()
-        if not self._pending and now - self._empty_since >= self._seconds_per_answer:
-            self._clear_at = now
+        self._note_clear(now)
         wait = self._wait(work, now)
         late = wait - self._bound(work, now)
-        if late > 0 or not self._has_place(work):
-            raise Overloaded(self._retry_after(max(late, 0.0), now))
+        if late > 0 or not self._has_place(work) or self._is_one_too_many(work, now):
+            self._refused = 1 + self._refused * math.exp(self._refusals[-1] - now) if self._refusals else 1.0
+            self._refusals.append(now)
+        elif work.timeout is None or wait <= work.timeout:
+            return
+        else:  # by its own deadline, which says nothing of the service
+            late = wait - work.timeout
+        raise Overloaded(self._retry_after(max(late, 0.0)))
+
+    def enter(self, task: Task, tenant: str) -> Callable[[], None]:
+        """Keep a place for a request of which no more is known; returns what gives it back, once.
+
+        Without it all that come together would find the same places free, and be read and tokenized for nothing.
+
+        Raises:
+            Overloaded: even the smallest one would wait for too long, or the queue has no place for it.
+        """
+        work = Work(task, tenant)
+        self.check(work)
+        self._entered -= 1
+        number = self._entered
+        cost = self._tokens / self._answers if self._answers else SEQUENCE_TOKENS
+        self.opened(number, Pending(tenant, cost, (0, self._due_at(work, self._clock()))))
+        return lambda: self.ended(number)
 
     def opened(self, request_id: int, pending: Pending) -> None:
         """A sequence was given to the engine."""
         if not self._pending:
             self._last_answer = self._clock()
         self._pending[request_id] = pending
+        self._open[request_id] = pending.tenant
+        self._free_since = None
 
     def answered(self, request_id: int) -> None:
         """A sequence has its first answer; those after it change nothing."""
-        pending = self._pending.get(request_id)
+        pending = self._pending.pop(request_id, None)
         if pending is None:
             return
         now = self._clock()
@@ -123,12 +164,51 @@ class Admission:
         self._tokens = self._tokens * _KEEP + pending.cost
         self._answers = self._answers * _KEEP + 1
         self._last_answer = now
-        self.left(request_id)
+        self._note_free()
 
-    def left(self, request_id: int) -> None:
-        """A sequence ended, be it without an answer."""
-        if self._pending.pop(request_id, None) and not self._pending:
-            self._empty_since = self._clock()
+    def ended(self, request_id: int) -> None:
+        """A sequence ended, be it without an answer, or a place was given back."""
+        self._pending.pop(request_id, None)
+        if self._open.pop(request_id, None) is not None:
+            self._note_free()
+
+    def stepped(self, stats: StepStats) -> None:
+        """The engine made a step."""
+        if stats.sequences:
+            tokens = stats.tokens - stats.drafted + stats.accepted
+            self._gain.measured(stats.sequences, tokens, stats.seconds)
+
+    def _note_clear(self, now: float) -> None:
+        """There is no queue when there was none for as long as an answer takes, and not many are refused.
+
+        The first alone would see none where requests wait in the event loop's own queue.
+        """
+        free = self._free_since is not None and now - self._free_since >= self._seconds_per_answer
+        flooded = len(self._refusals) == _FLOOD and now - self._refusals[0] < self._longest_objective
+        if free and not flooded:
+            self._clear_at = now
+
+    def _note_free(self) -> None:
+        if self._free_since is None and not self._pending and len(self._open) < self._worth:
+            self._free_since = self._clock()
+
+    @property
+    def _longest_objective(self) -> float:
+        objectives = (self.due(task) for task in self._objectives)
+        return max((one for one in objectives if one is not None), default=math.inf)
+
+    @property
+    def _worth(self) -> float:
+        """How many sequences may be open while there is a queue that stands."""
+        enough = self._gain.enough()
+        return math.inf if enough is None else enough
+
+    def _is_one_too_many(self, work: Work, now: float) -> bool:
+        """Whether a queue stands, and this tenant has its share of the sequences that are worth being open."""
+        if now <= self._clear_at + _STANDS * self._longest_objective or len(self._open) < self._worth:
+            return False
+        tenants = {*self._open.values(), work.tenant}
+        return sum(tenant == work.tenant for tenant in self._open.values()) >= self._worth / len(tenants)
 
     @property
     def _seconds_per_answer(self) -> float:
@@ -151,12 +231,13 @@ class Admission:
         return now + min((seconds for seconds in within if seconds is not None), default=math.inf)
 
     def _bound(self, work: Work, now: float) -> float:
-        """Seconds that a request may wait."""
-        bound = math.inf if work.timeout is None else work.timeout
-        if (objective := self.due(work.task)) is not None:
-            standing = max(_STANDING * objective, _FEW * self._seconds_per_answer)
-            bound = min(bound, max(standing, self._clear_at + objective - now))
-        return bound
+        """Seconds that a request may wait, whatever deadline it brings."""
+        objective = self.due(work.task)
+        if objective is None:
+            return math.inf
+        standing = max(_STANDING * objective, _FEW * self._seconds_per_answer)
+        burst_ends = self._clear_at + _BURST * self._longest_objective
+        return max(standing, min(_BURST * objective, burst_ends - now))
 
     def _has_place(self, work: Work) -> bool:
         waiting = len(self._pending)
@@ -168,8 +249,6 @@ class Admission:
         own = sum(pending.tenant == work.tenant for pending in self._pending.values())
         return not own or own + work.sequences <= free
 
-    def _retry_after(self, late: float, now: float) -> float:
+    def _retry_after(self, late: float) -> float:
         """Seconds in which those who were refused of late, and come again, could be served."""
-        self._refused = self._refused * math.exp(self._refused_at - now) + 1
-        self._refused_at = now
         return min(_LONGEST_RETRY, max(1.0, late + self._refused * self._seconds_per_answer))

@@ -175,6 +175,11 @@ class AsyncEngine:
 
     # Requests
 
+    def enter(self, task: Task, tenant: str) -> Callable[[], None]:
+        """See `Engine.enter`."""
+        self._check_state()
+        return self._admission.enter(task, tenant)
+
     def admit(self, work: Work) -> None:
         """See `Engine.admit`."""
         self._check_state()
@@ -256,6 +261,7 @@ class AsyncEngine:
         self._last_step = now
         self._longest_step = max(0.99 * self._longest_step, step.stats.seconds)
         self._observer.step(step.stats)
+        self._admission.stepped(step.stats)
         for output in step.outputs:
             request = self._open.get(output.id)
             if request is None:
@@ -275,7 +281,7 @@ class AsyncEngine:
     def _end(self, request: OpenRequest, reason: FinishReason) -> None:
         """Forget a request; one that its reader left ended for the reader's reason."""
         self._open.pop(request.added.id, None)
-        self._admission.left(request.added.id)
+        self._admission.ended(request.added.id)
         if request.expiry is not None:
             request.expiry.cancel()
         left = request.left if reason is FinishReason.ABORTED else None

@@ -1,5 +1,6 @@
 """What the rest of the API process may ask of an engine, and what an engine tells the metrics."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -36,8 +37,15 @@ class Engine(Protocol):
     def making_progress(self) -> bool:
         """False when there is work and no step has ended for a while."""
 
+    def enter(self, task: Task, tenant: str) -> Callable[[], None]:
+        """Keep a place for a request of which nothing else is known yet; returns what gives it back, once.
+
+        Raises:
+            Overloaded, Starting, Draining, EngineRestarting: as of `admit`.
+        """
+
     def admit(self, work: Work) -> None:
-        """Judge a request before it is submitted, and before anything else is done for it.
+        """Judge a request just before it is submitted; a place that was kept for it has been given back.
 
         Raises:
             Overloaded: it would be answered too late, or the queue is full.

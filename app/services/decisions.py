@@ -154,6 +154,7 @@ class DecisionService:
         if remaining <= 0:
             raise DeadlineExceeded
         tokens = sum(len(item.prompt) + sum(map(len, item.labels)) for item in encoded)
+        observation.place()
         self._engine.admit(Work("decision", tenant, sequences=len(encoded), tokens=tokens, timeout=remaining))
         streams: list[RequestStream] = []
         try:

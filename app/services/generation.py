@@ -142,6 +142,7 @@ def open_generation(
     if remaining <= 0:
         raise DeadlineExceeded
     task = observation.task or "chat"
+    observation.place()
     engine.admit(
         Work(
             task=task,

@@ -52,7 +52,8 @@ async def test_a_refusal_waits_for_no_body(engine: FakeEngine, path: str, task: 
     assert await answer_without_a_body(app, "POST", path, {}) is None
     engine.refusal = Overloaded(1.0)
     assert await answer_without_a_body(app, "POST", path, {}) == 503
-    assert engine.admitted == [Work(task)] * 2  # type: ignore[arg-type]
+    assert engine.entered == [(task, "")] * 2
+    assert engine.places == []
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/nowhere"])
@@ -61,7 +62,7 @@ async def test_what_asks_for_no_inference_is_not_judged(
 ) -> None:
     engine.refusal = Overloaded(1.0)
     assert (await client.post(path, json={"prompt": "hello"})).status_code != 503
-    assert engine.admitted == []
+    assert engine.entered == []
 
 
 async def test_the_tenant_is_that_of_the_key(engine: FakeEngine, tmp_path: Path) -> None:
@@ -74,4 +75,22 @@ async def test_the_tenant_is_that_of_the_key(engine: FakeEngine, tmp_path: Path)
     path = "/v1/chat/completions"
     assert await answer_without_a_body(app, "POST", path, authorization) == 503
     assert await answer_without_a_body(app, "POST", path, {}) == 401  # strangers learn nothing of the load
-    assert engine.admitted == [Work("chat", "acme")]
+    assert engine.entered == [("chat", "acme")]
+
+
+async def test_a_place_is_kept_until_the_tokens_are_counted(
+    client: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    kept: list[int] = []
+    admit = engine.admit
+
+    def note(work: Work) -> None:
+        kept.append(len(engine.places))
+        admit(work)
+
+    engine.admit = note  # type: ignore[method-assign]
+    body = {"model": "toy", "messages": [{"role": "user", "content": "Hello"}]}
+    assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+    assert (await client.post("/v1/chat/completions", json=body | {"model": "other"})).status_code == 404
+    assert kept == [0]
+    assert (len(engine.entered), engine.places) == (2, [])

@@ -8,6 +8,7 @@ from math import inf
 import pytest
 
 from app.engine.admission import SEQUENCE_TOKENS, Admission, Pending, Work
+from app.engine.messages import StepStats
 from app.errors import Overloaded
 from app.observation import Task
 
@@ -41,6 +42,7 @@ class Service:
         """Answer so many that the pace is known, and be idle since."""
         for number in [self.ask() for _ in range(20)]:
             self.answer(number)
+            self.admission.ended(number)
         self.now += 100.0
 
 
@@ -69,7 +71,7 @@ def test_nothing_is_refused_before_anything_is_known_but_by_number() -> None:
 
 
 def test_a_burst_is_let_in_as_far_as_it_meets_the_objective() -> None:
-    service = Service({"chat": 9.5, "decision": 6.5})
+    service = Service({"chat": 19.0, "decision": 13.0})
     service.learn()
     assert fill(service) == 10
     assert fill(service, task="decision") == 7  # they are due sooner, and chats wait for them
@@ -77,8 +79,8 @@ def test_a_burst_is_let_in_as_far_as_it_meets_the_objective() -> None:
 
 
 def test_a_queue_that_stands_is_kept_short() -> None:
-    """One comes as soon as another is answered: the fifth second is the last with a queue of five."""
-    service = Service({"chat": 20.0})
+    """More come than are answered: a queue that is not over in time is kept to four that wait."""
+    service = Service({"chat": 40.0})
     service.learn()
     waiting = [service.ask() for _ in range(20)]
     longest = []
@@ -92,13 +94,16 @@ def test_a_queue_that_stands_is_kept_short() -> None:
     assert max(longest[30:]) == 5
     for number in waiting:
         service.answer(number)
-    service.now += 1.5  # nobody came for longer than an answer takes: there is no queue
-    for _ in range(20):
-        service.ask()
+    service.now += 1.5  # nobody waits here, but so many were refused that others may be on their way
+    assert fill(service) in (4, 5)
+    for number in list(service.admission._pending):
+        service.answer(number)
+    service.now += 41.0
+    assert fill(service) == 21
 
 
 def test_a_moment_without_work_is_no_end_of_a_queue() -> None:
-    service = Service({"chat": 20.0})
+    service = Service({"chat": 40.0})
     service.learn()
     for _ in range(30):
         service.answer(service.ask())
@@ -119,7 +124,7 @@ def test_a_deadline_that_cannot_be_met_is_refused() -> None:
 
 
 def test_another_tenants_queue_counts_as_much_as_ones_own() -> None:
-    service = Service({"chat": 10.0})
+    service = Service({"chat": 20.5})
     service.learn()
     for _ in range(11):
         service.ask("loud")
@@ -151,34 +156,34 @@ def test_a_slow_machine_has_objectives_of_its_own() -> None:
     service = Service({"chat": 0.5})
     service.admission.measured(2.0, 200)
     assert service.admission.due("chat") == 20.0
-    assert fill(service) == 21
+    assert fill(service) == 11
 
 
 def test_the_warm_up_tells_the_pace_until_something_was_answered() -> None:
-    service = Service({"chat": 5.0})
+    service = Service({"chat": 10.0})
     service.admission.measured(0.4, 400)  # ten times as fast as it is
     assert fill(service) == 51
-    service = Service({"chat": 5.0})
+    service = Service({"chat": 10.0})
     service.learn()
     service.admission.measured(0.4, 400)  # another process
     assert fill(service) == 6
 
 
 def test_what_ended_without_an_answer_waits_no_more_and_tells_nothing() -> None:
-    service = Service({"chat": 5.0})
+    service = Service({"chat": 10.0})
     service.learn()
     numbers = [service.ask() for _ in range(6)]
     assert fill(service) == 0
     service.now += 1000.0
     for number in numbers:
-        service.admission.left(number)
+        service.admission.ended(number)
     service.now += 100.0
     assert fill(service) == 6
 
 
 def test_a_long_silence_is_no_pace() -> None:
     """An engine that was replaced did not become slow by it."""
-    service = Service({"chat": 50.0})
+    service = Service({"chat": 100.0})
     service.learn()
     service.answer(service.ask(), seconds=3600.0)
     service.now += 10.0
@@ -187,7 +192,7 @@ def test_a_long_silence_is_no_pace() -> None:
 
 
 def test_those_who_are_refused_are_spread_over_the_time_that_they_would_take() -> None:
-    service = Service({"chat": 9.5})
+    service = Service({"chat": 19.0})
     service.learn()
     for _ in range(10):
         service.ask()
@@ -199,3 +204,84 @@ def test_those_who_are_refused_are_spread_over_the_time_that_they_would_take() -
     for _ in range(1000):
         last = refusal(service)
     assert last <= 90.0
+
+
+def test_those_who_come_together_do_not_all_find_the_same_places_free() -> None:
+    service = Service({"chat": 19.0})
+    service.learn()
+    places = []
+    with pytest.raises(Overloaded):
+        for _ in range(100):
+            places.append(service.admission.enter("chat", ""))
+    assert len(places) == 10
+    places[0]()
+    places[0]()  # again does nothing
+    service.ask()
+    refusal(service)
+    for place in places:
+        place()
+    assert fill(service) == 9
+
+
+def busy(service: Service, seconds: float, sequences: int) -> list[int]:
+    """So many are open, and somebody always waits, for so long."""
+    numbers = [service.ask(tokens=0)]
+    for _ in range(sequences - 1):
+        numbers.append(service.ask(tokens=0))
+        service.answer(numbers[-2], seconds=0.01)
+    service.now += seconds
+    return numbers
+
+
+def stepped(service: Service, sequences: int, milliseconds: float) -> None:
+    """Steps of so many sequences, each a token."""
+    stats = StepStats(sequences=sequences, tokens=sequences, seconds=milliseconds / 1e3)
+    for _ in range(200):
+        service.admission.stepped(stats)
+
+
+def test_no_more_are_open_in_a_queue_that_stands_than_are_worth_it() -> None:
+    service = Service({"chat": 2.0})
+    service.learn()
+    for sequences in (1, 2, 4, 8, 16):
+        stepped(service, sequences, milliseconds=1.0 + sequences)
+    numbers = busy(service, seconds=3.8, sequences=16)
+    service.ask(tokens=0)
+    service.now += 0.1  # twice the objective without a moment that was free
+    refusal(service, tokens=0)
+    for number in numbers[:3]:
+        service.admission.ended(number)
+    service.ask(tokens=0)
+    refusal(service, tokens=0)
+
+
+def test_more_open_than_is_worth_it_is_a_queue_though_nobody_waits() -> None:
+    service = Service({"chat": 2.0})
+    service.learn()
+    for sequences in (1, 2, 4, 8, 16):
+        stepped(service, sequences, milliseconds=1.0 + sequences)
+    numbers = busy(service, seconds=0.0, sequences=20)
+    service.answer(numbers[-1])
+    service.now += 5.0
+    refusal(service, tokens=0)
+
+
+def test_what_is_worth_being_open_is_shared() -> None:
+    service = Service({"chat": 2.0})
+    service.learn()
+    for sequences in (1, 2, 4, 8, 16):
+        stepped(service, sequences, milliseconds=1.0 + sequences)
+    busy(service, seconds=4.1, sequences=16)
+    refusal(service, tokens=0)
+    for _ in range(8):
+        service.ask("other", tokens=0)
+    refusal(service, "other", tokens=0)
+
+
+def test_where_more_always_do_more_any_number_is_worth_it() -> None:
+    service = Service({"chat": 2.0})
+    service.learn()
+    for sequences in (1, 2, 4, 8, 16):
+        stepped(service, sequences, milliseconds=100.0 + sequences)
+    busy(service, seconds=4.1, sequences=40)
+    service.ask(tokens=0)
