@@ -12,7 +12,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench load capacity alerts-run image-test gpu-bench lock docs clean
+.PHONY: help serve test check format bench load capacity alerts-run fuzz chaos soak simulate gpu-bench image-test lock sbom \
+	docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -26,7 +27,7 @@ test: .venv/.dev .venv/.scale $(TORCH_STAMP) ## run the tests; ARGS='-k name' ch
 check: .venv/.dev .venv/.scale $(TORCH_STAMP) ## lint, format, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy $(wildcard app workshop deploy)
+	$(BIN)/mypy $(wildcard app workshop deploy simulation)
 	$(BIN)/lint-imports
 
 format: .venv/.dev ## rewrite the code in the project's format
@@ -45,6 +46,18 @@ capacity: .venv/.dev $(TORCH_STAMP) .venv/.native ## the highest rate that still
 alerts-run: .venv/.dev $(TORCH_STAMP) .venv/.native ## no alert may fire under a healthy load
 	@exec $(BIN)/python -m loadtests.healthy_run $(ARGS)
 
+fuzz: .venv/.dev $(TORCH_STAMP) .venv/.native ## 10,000 bad inputs to a real service, with good traffic beside them
+	@exec $(BIN)/python -m loadtests.fuzz $(ARGS)
+
+chaos: .venv/.dev $(TORCH_STAMP) .venv/.native ## everything around a service fails under good traffic
+	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
+
+soak: .venv/.dev $(TORCH_STAMP) .venv/.native ## half an hour of mixed load: does all come back
+	@exec $(BIN)/python -m loadtests.soak $(ARGS)
+
+simulate: .venv/.dev $(TORCH_STAMP) ## the engine on a virtual clock, under random traffic and faults
+	@exec $(BIN)/python -m simulation $(ARGS)
+
 gpu-bench: .venv/.dev $(TORCH_STAMP) ## the same with a larger model on a GPU
 	@exec $(BIN)/python -m loadtests.gpu_bench $(ARGS)
 
@@ -56,6 +69,9 @@ lock: .venv/.dev ## resolve requirements/*.in anew; UPGRADE=--upgrade takes newe
 	cd requirements && ../$(LOCK) $(UPGRADE) scale.in -o scale.txt
 	cd requirements && ../$(LOCK) $(UPGRADE) dev.in -o dev.txt
 	cd requirements && ../$(LOCK) $(UPGRADE) guidellm.in -o guidellm.txt
+
+sbom: .venv/.dev ## write the bill of materials from the locks
+	$(BIN)/python -m deploy.sbom
 
 docs: .venv/.dev ## write all that is generated: settings, metrics, rules, dashboards
 	$(BIN)/python -m docs.settings_table
