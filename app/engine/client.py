@@ -36,7 +36,8 @@ from app.observation import Task
 
 logger = logging.getLogger(__name__)
 
-_WATCH_SECONDS = 0.25
+_WATCH_SECONDS, _STANDSTILL = 0.25, 4
+"""How often the engine is looked at, and so many times that is a standstill of this process."""
 _DEADLINE_GRACE = 0.25
 """The engine ends requests at their deadline itself; so much later it is done without an engine that hangs."""
 _STUCK_SECONDS, _STUCK_STEPS = 2.5, 5
@@ -331,7 +332,12 @@ class AsyncEngine:
     async def _watch(self) -> None:
         """Readiness changes without a message when the engine hangs, so it is looked at from time to time."""
         while True:
+            fell_asleep = monotonic()
             await asyncio.sleep(_WATCH_SECONDS)
+            # As long as this process stood still itself, the engine's words were not read: that is no silence of it.
+            stood_still = monotonic() - fell_asleep - _WATCH_SECONDS
+            if stood_still > _STANDSTILL * _WATCH_SECONDS:
+                self._last_step = min(monotonic(), self._last_step + stood_still)
             self._publish()
             if self._is_silent(_HUNG_SECONDS, _HUNG_STEPS):
                 logger.error("the engine has not ended a step for too long; replacing its process")

@@ -525,20 +525,50 @@ async def test_without_a_process_all_open_requests_wait(monkeypatch: pytest.Monk
 async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
-    now = [0.0]
-    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    now = slowed_watch(monkeypatch)
     engine = connected()
     engine.submit([5])
     watcher = asyncio.create_task(engine._watch())
     assert isinstance(engine._observer, RecordingObserver)
     observer = engine._observer
-    now[0] = 3.0
-    await until(lambda: observer.named("set_ready")[-1] == (False,))
+    await pass_by(now, 3.0)
+    assert observer.named("set_ready")[-1] == (False,)
     assert "kill" not in process_of(engine).sent
-    now[0] = 9.0
-    await until(lambda: "kill" in process_of(engine).sent)
+    await pass_by(now, 6.0)
+    assert "kill" in process_of(engine).sent
     watcher.cancel()
+
+
+async def test_what_this_process_stood_still_is_no_silence_of_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = slowed_watch(monkeypatch)
+    engine = connected()
+    engine.submit([5])
+    watcher = asyncio.create_task(engine._watch())
+    await pass_by(now, 1.0)
+    now[0] += 60.0  # as when its machine slept
+    await pass_by(now, 1.0)
+    assert engine.making_progress
+    assert "kill" not in process_of(engine).sent
+    await pass_by(now, 8.0)
+    assert "kill" in process_of(engine).sent
+    watcher.cancel()
+
+
+def slowed_watch(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that the engine's client reads, and whose watcher looks at it each hundredth of a real second."""
+    now = [0.0]
+    monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
+    return now
+
+
+async def pass_by(now: list[float], seconds: float) -> None:
+    """Let time pass as slowly as the watcher looks at it."""
+    for _ in range(round(seconds * 100)):
+        now[0] += 0.01
+        await asyncio.sleep(0.01)
 
 
 async def test_a_start_that_hangs_is_ended_and_another_begins(monkeypatch: pytest.MonkeyPatch) -> None:
