@@ -531,10 +531,10 @@ async def test_an_engine_that_hangs_is_not_shown_as_ready_and_replaced(
     watcher = asyncio.create_task(engine._watch())
     assert isinstance(engine._observer, RecordingObserver)
     observer = engine._observer
-    await pass_by(now, 3.0)
+    await pass_by(now, 0.6)
     assert observer.named("set_ready")[-1] == (False,)
     assert "kill" not in process_of(engine).sent
-    await pass_by(now, 6.0)
+    await pass_by(now, 0.6)
     assert "kill" in process_of(engine).sent
     watcher.cancel()
 
@@ -546,20 +546,22 @@ async def test_what_this_process_stood_still_is_no_silence_of_the_engine(
     engine = connected()
     engine.submit([5])
     watcher = asyncio.create_task(engine._watch())
-    await pass_by(now, 1.0)
+    await pass_by(now, 0.2)
     now[0] += 60.0  # as when its machine slept
-    await pass_by(now, 1.0)
+    await pass_by(now, 0.2)
     assert engine.making_progress
     assert "kill" not in process_of(engine).sent
-    await pass_by(now, 8.0)
+    await pass_by(now, 1.0)
     assert "kill" in process_of(engine).sent
     watcher.cancel()
 
 
 def slowed_watch(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that the engine's client reads, and whose watcher looks at it each hundredth of a real second."""
+    """A clock for the engine's client, which calls an engine stuck after half a second and hung after one."""
     now = [0.0]
     monkeypatch.setattr("app.engine.client._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("app.engine.client._STUCK_SECONDS", 0.5)
+    monkeypatch.setattr("app.engine.client._HUNG_SECONDS", 1.0)
     monkeypatch.setattr("app.engine.client.monotonic", lambda: now[0])
     return now
 
