@@ -12,8 +12,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test check format bench load capacity alerts-run fuzz chaos soak simulate gpu-bench image-test lock sbom \
-	docs clean
+.PHONY: help serve test check format bench load capacity alerts-run fuzz chaos soak simulate gpu-bench image-test lock sbom docs clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12

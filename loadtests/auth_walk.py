@@ -56,6 +56,7 @@ _IN_GAPS = {"{name}": SCRIPT, "{model:path}": "repartee-support"}
 """What exists in the variable part of a route; a route with another one wants an entry."""
 _PREFLIGHT_BODIES = (b"OK", b"cors_not_allowed")
 _NOT_HTTP = (0, 400, 414, 431)
+_NOT_HTTP_CODES = ("", "malformed_http", "url_too_long", "headers_too_large")
 
 
 class NotControlled(Exception):
@@ -67,12 +68,12 @@ class Answer:
     """What came back; status 0 where the connection ended instead.
 
     Attributes:
-        request_id: the application's; empty where none of it saw the request.
+        closes: whether the server ends the connection with it.
     """
 
     status: int
     body: bytes = b""
-    request_id: str = ""
+    closes: bool = False
 
     @property
     def code(self) -> str:
@@ -126,7 +127,7 @@ class Connection:
         try:
             self._socket.sendall(request)
             response.begin()
-            answer = Answer(response.status, response.read(), response.getheader("x-request-id", ""))
+            answer = Answer(response.status, response.read(), response.will_close)
         except (ConnectionError, http.client.BadStatusLine):
             answer = Answer(0)
         if answer.status == 0 or response.will_close:
@@ -153,7 +154,12 @@ def verdict(attempt: Attempt, answer: Answer) -> Verdict:
     """What an answer to a request without a key means."""
     if answer.status == 401:
         return "401"
-    if answer.status in _NOT_HTTP and not answer.request_id:
+    # An answer to HEAD has no body that tells.
+    if (
+        answer.status in _NOT_HTTP
+        and (answer.code in _NOT_HTTP_CODES or attempt.method == "HEAD")
+        and answer.closes
+    ):
         return "no request"
     if attempt.path in OPEN_PATHS and _is_health(attempt, answer):
         return "health"

@@ -20,7 +20,7 @@ import sys
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,11 +28,12 @@ from typing import Any, Literal, get_args
 
 from app.bench.markdown import number, table
 from app.bench.options import positive
+from app.engine.admission import Work
 from app.engine.interface import EngineState
 from app.engine.messages import Ready
 from app.engine.stream import RequestStream
 from app.errors import InvalidRequest, Starting
-from app.observation import Observation
+from app.observation import Observation, Task
 from app.services.chat import ChatService
 from app.services.chat_template import Message, Role
 from app.services.completions import CompletionService
@@ -65,6 +66,13 @@ class RecordingEngine:
     def __init__(self) -> None:
         self.prompt: list[int] = []
         self.labels: list[list[int]] = []
+
+    def enter(self, task: Task, tenant: str) -> Callable[[], None]:
+        """A place for everyone."""
+        return lambda: None
+
+    def admit(self, work: Work) -> None:
+        """Everyone."""
 
     def submit(
         self, prompt: list[int], *, labels: list[list[int]] | None = None, **options: Any

@@ -1,7 +1,8 @@
 """The service without its guards: `python -m loadtests.unguarded_service`, for the bench that says what they cost.
 
-There is no setting for this. Keys and quotas, the bounds of a body, strict JSON, strict HTTP and masking are taken out
-of this process alone: what each of them would wrap is left bare, and the framework's own parser reads the bodies.
+There is no setting for this. Keys and quotas, admission before the body, the bounds of a body, strict JSON, strict HTTP
+and masking are taken out of this process alone: what each of them would wrap is left bare, and the framework's own
+parser reads the bodies.
 """
 
 import sys
@@ -13,9 +14,12 @@ from starlette.middleware import Middleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app import logs, main, serve
+from app.api.admission import AdmissionMiddleware
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.security import AuthMiddleware, Principal
 from app.api.strict_json import StrictJsonRoute
+
+_GUARDS = (AuthMiddleware, AdmissionMiddleware, BodyLimitMiddleware)
 
 
 class Everybody:
@@ -36,7 +40,7 @@ def take_out_guards() -> None:
     guarded, config_of = main._middleware, serve.uvicorn_config
 
     def middleware(*arguments: Any) -> list[Middleware]:
-        kept = [one for one in guarded(*arguments) if one.cls not in (AuthMiddleware, BodyLimitMiddleware)]
+        kept = [one for one in guarded(*arguments) if one.cls not in _GUARDS]
         return [*kept, Middleware(Everybody)]
 
     def config(*arguments: Any) -> uvicorn.Config:

@@ -120,14 +120,16 @@ class Traffic:
                 seed=chooser.choice([None, 3]),
                 **(chooser.choice(_SAMPLINGS) if chooser.random() < 0.15 else {}),
             )
+        priority = chooser.choice([0, 0, 0, 1])
+        timeout = chooser.choice([None, None, None, 0.0, 0.02, 0.3, 2.0])
         tenant = chooser.choice(_TENANTS)
         return AddRequest(
             id=number,
             prompt=prompt,
             labels=labels,
             sampling=sampling,
-            priority=chooser.choice([0, 0, 0, 1]),
-            timeout=chooser.choice([None, None, None, 0.0, 0.02, 0.3, 2.0]),
+            priority=priority,
+            timeout=timeout,
             tenant=tenant,
             cache_salt=tenant,
         )

@@ -77,9 +77,7 @@ GUARDS = (
         "if wait := 0:",
         "tests/api/test_quotas.py",
     ),
-    Guard(
-        "quota: tokens", "app/api/quotas.py", "self._tokens.level() <= 0", "False", "tests/api/test_quotas.py"
-    ),
+    Guard("quota: tokens", "app/api/quotas.py", "if level <= 0:", "if False:", "tests/api/test_quotas.py"),
     Guard(
         "quota: concurrency",
         "app/api/quotas.py",
@@ -98,7 +96,11 @@ GUARDS = (
     # What may come in
     Guard("body: declared length", "app/api/body_limit.py", "or int(length) > self._max_bytes", "", _T_EDGE),
     Guard(
-        "body: bytes that came", "app/api/body_limit.py", "if size > self._max_bytes:", "if False:", _T_EDGE
+        "body: bytes that came",
+        "app/api/body_limit.py",
+        "if len(body) > self._max_bytes:",
+        "if False:",
+        _T_EDGE,
     ),
     Guard(
         "body: time",
@@ -171,18 +173,18 @@ GUARDS = (
         "True",
         _T_PROTOCOL,
     ),
-    Guard("HTTP: URL", _PROTOCOL, "if len(self.url) > self._limits.url_bytes:", "if False:", _T_PROTOCOL),
+    Guard("HTTP: URL", _PROTOCOL, "if len(self.url) > self._limits.max_url_bytes:", "if False:", _T_PROTOCOL),
     Guard(
         "HTTP: number of fields",
         _PROTOCOL,
-        "if len(self.headers) > self._limits.header_fields:",
+        "if len(self.headers) > self._limits.max_header_fields:",
         "if False:",
         _T_PROTOCOL,
     ),
     Guard(
         "HTTP: bytes of fields",
         _PROTOCOL,
-        "for name, value in self.headers) > self._limits.header_bytes:",
+        "for name, value in self.headers) > self._limits.max_header_bytes:",
         "for name, value in self.headers) > 10**9:",
         _T_PROTOCOL,
     ),
@@ -274,8 +276,8 @@ GUARDS = (
     Guard(
         "kept ids: tenant of decisions",
         "app/services/decisions.py",
-        'observation.tenant or ""',
-        '""',
+        "self._encode(queries, tenant)",
+        'self._encode(queries, "")',
         "tests/api/test_tenants.py",
     ),
     Guard(
@@ -352,8 +354,8 @@ GUARDS = (
     Guard(
         "metrics: tenants",
         "app/main.py",
-        "metrics.know_tenants(entry.tenant for entry in keys.entries)",
-        "pass",
+        "    metrics.know_tenants(ring.tenants)\n    return",
+        "    return",
         "tests/test_main.py tests/metric_families/test_tenants.py",
     ),
     Guard(

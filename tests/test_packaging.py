@@ -244,18 +244,27 @@ def test_no_placeholder_is_left_in_a_page(page: str) -> None:
     assert re.findall(r"^[A-Z]{4,}$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE) == []
 
 
-@pytest.mark.parametrize("page", LINKING)
-def test_links_lead_to_files_and_sections_that_exist(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    headings = {
+def headings_of(text: str) -> set[str]:
+    """How links within a page name its sections."""
+    return {
         re.sub(r"[^a-z0-9 -]", "", line.lstrip("# ").lower()).replace(" ", "-")
         for line in text.splitlines()
         if line.startswith("#")
     }
+
+
+@pytest.mark.parametrize("page", LINKING)
+def test_links_lead_to_files_and_sections_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    headings = headings_of(text)
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert links
     for link in links:
         if link.startswith("#"):
             assert link[1:] in headings, link
         else:
-            assert ((ROOT / page).parent / link).exists(), link
+            file, _, section = link.partition("#")
+            assert ((ROOT / page).parent / file).exists(), link
+            assert not section or section in headings_of(((ROOT / page).parent / file).read_text("utf-8")), (
+                link
+            )

@@ -15,8 +15,8 @@ SEQUENCE_TOKENS = 16
 """What a sequence costs beside its tokens, in tokens."""
 _KEEP = 0.98
 """Weight of what was measured after one more answer: some fifty count."""
-_LONGEST_PAUSE = 5.0
-"""Seconds between two answers that say something of the pace; a process may have ended meanwhile."""
+_OUTLIER = 4.0
+"""A pause of so many times what was expected counts as so much: a process may have ended in it."""
 _STEPS = 10
 """Where so many full steps take longer than an objective, the objective was not meant for this machine."""
 _BURST, _STANDING = 0.5, 0.05
@@ -160,7 +160,11 @@ class Admission:
         if pending is None:
             return
         now = self._clock()
-        self._seconds = self._seconds * _KEEP + min(now - self._last_answer, _LONGEST_PAUSE)
+        pause = now - self._last_answer
+        if self._answers:
+            usual = max(self._seconds_per_answer, pending.cost * self._seconds / self._tokens)
+            pause = min(pause, _OUTLIER * usual)
+        self._seconds = self._seconds * _KEEP + pause
         self._tokens = self._tokens * _KEEP + pending.cost
         self._answers = self._answers * _KEEP + 1
         self._last_answer = now
@@ -244,10 +248,8 @@ class Admission:
         free = self._max_waiting - waiting
         if free < max(1, work.sequences):
             return False
-        if not work.tenant:
-            return True
         own = sum(pending.tenant == work.tenant for pending in self._pending.values())
-        return not own or own + work.sequences <= free
+        return own in (0, waiting) or own + work.sequences <= free
 
     def _retry_after(self, late: float) -> float:
         """Seconds in which those who were refused of late, and come again, could be served."""

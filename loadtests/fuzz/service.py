@@ -24,6 +24,13 @@ _SETTINGS = {
     "REQUEST_TIMEOUT_SECONDS": "20",
     "DRAIN_DELAY_SECONDS": "0",
 }
+_SLOS = """
+[[slo]]
+name = "availability"
+tasks = ["chat", "completion", "decision"]
+objective = 0.999
+"""
+"""Without objectives of time nothing is refused for coming too late: tried is what is wrong here, and not much of it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,9 @@ def fuzzed_service() -> Iterator[Service]:
     with TemporaryDirectory(prefix="repartee-fuzz-") as directory:
         keys = Path(directory) / "keys.json"
         site = site_with_keys(port, MODEL, keys)
-        settings = _SETTINGS | {"PORT": str(port), "API_KEYS_FILE": str(keys)}
+        slos = Path(directory) / "slos.toml"
+        slos.write_text(_SLOS)
+        settings = _SETTINGS | {"PORT": str(port), "API_KEYS_FILE": str(keys), "SLO_FILE": str(slos)}
         environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
         with running([sys.executable, "-m", "app"], environment) as process:
             process.wait_for(port, "/readyz", _START_SECONDS)

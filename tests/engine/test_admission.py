@@ -136,14 +136,21 @@ def test_another_tenants_queue_counts_as_much_as_ones_own() -> None:
 
 def test_a_tenant_may_hold_as_many_places_as_it_leaves_free() -> None:
     service = Service(max_waiting=10)
+    service.ask("quiet")
     for _ in range(5):
         service.ask("loud")
     refusal(service, "loud")
-    for _ in range(2):
-        service.ask("quiet")
+    service.ask("quiet")
     service.ask("third", sequences=3)  # its first may take all that is left
     refusal(service, "fourth", sequences=3)
     assert service.admission.check(Work("chat", "fourth", 2)) is None
+
+
+def test_a_tenant_that_is_alone_may_hold_all_places() -> None:
+    service = Service(max_waiting=10)
+    for _ in range(10):
+        service.ask("alone")
+    refusal(service, "alone")
 
 
 def test_an_idle_service_takes_whatever_would_take_too_long_by_itself() -> None:

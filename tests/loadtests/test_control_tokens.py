@@ -33,8 +33,8 @@ def _lossy(subject: Subject) -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(encode, name)
 
-        def encode(self, text: str, **options: bool) -> object:
-            return encode.encode(text.replace("\u200b", ""), **options)
+        def encode_batch(self, texts: list[str], **options: bool) -> object:
+            return encode.encode_batch([text.replace("\u200b", "") for text in texts], **options)
 
     subject.tokenizer._plain = Dropping()  # type: ignore[assignment]
 

@@ -12,14 +12,15 @@ from app.metrics import Metrics
 from app.settings import Settings
 from fastapi.routing import APIRoute
 from app.api.strict_json import StrictJsonRoute
+from tests.fakes import FakeEngine
 from loadtests.unguarded_service import Everybody, take_out_guards
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 settings = Settings(cors_origins=["http://a"])
-before = [one.cls for one in main._middleware(settings, Metrics("m"), None)]
+before = [one.cls for one in main._middleware(settings, FakeEngine(), Metrics("m"), None, None)]
 assert AuthMiddleware in before
 take_out_guards()
-after = [one.cls for one in main._middleware(settings, Metrics("m"), None)]
+after = [one.cls for one in main._middleware(settings, FakeEngine(), Metrics("m"), None, None)]
 assert after == [*before[:2], Everybody], after
 assert serve.uvicorn_config(None, settings, Metrics("m")).http is HttpToolsProtocol
 assert StrictJsonRoute.get_route_handler is APIRoute.get_route_handler
