@@ -19,15 +19,13 @@ _OUTLIER = 4.0
 """A pause of so many times what was expected counts as so much: a process may have ended in it."""
 _STEPS = 10
 """Where so many full steps take longer than an objective, the objective was not meant for this machine."""
-_BURST, _STANDING = 0.5, 0.05
-"""Shares of the objective: how long a queue may last, and what may be foreseen of one that lasts longer. The other half
-is for what is not foreseen."""
+_CALM, _FLOODED = 0.5, 0.05
+"""How long a request may be foreseen to wait, as a share of its objective, while few are refused and while many are.
+Half of it is for what is not foreseen."""
 _FEW = 4
-"""And at least so many answers."""
-_STANDS = 2.0
-"""Longest objectives after which a queue is taken to stand for good, and what is open is bounded as well."""
+"""And at least for so many answers."""
 _FLOOD = 20
-"""Refusals within an objective's time, in which no moment without a queue is believed to be one."""
+"""Refusals within an objective's time that are many."""
 _LONGEST_RETRY = 60.0
 
 
@@ -62,11 +60,11 @@ class Admission:
     """Refuses at once what would be answered too late, so that what is let in is not.
 
     A request waits for those of its tenant that are ahead of it, and of every other tenant for as much again, since the
-    engine serves them evenly. That work over the pace of late is how long it would wait. It may wait for half of the
-    objective of its task, and not beyond half of the longest one since there was last no queue: a burst is let in as
-    far as it is over by then. A queue that stands only delays all: then a few answers may be pending, and before long
-    no more sequences open than are worth it. The idea is that of CoDel and of Maurer's adaptive queue timeouts ("Fail
-    at Scale", ACM Queue, 2015), here of what is foreseen, before any work is done.
+    engine serves them evenly. That work over the pace of late is how long it would wait: half of the objective of its
+    task at most. Where many are refused all the same, a queue only delays those who are let in, and there is always
+    somebody to take a place that becomes free: then a few answers may be pending, and no more sequences open than are
+    worth it. The idea is that of CoDel and of Maurer's adaptive queue timeouts ("Fail at Scale", ACM Queue, 2015), here
+    of what is foreseen, before any work is done.
 
     Args:
         objectives: seconds within which an answer should begin (a decision: end), by task.
@@ -88,9 +86,7 @@ class Admission:
         self._gain = BatchGain()
         self._least_objective = 0.0
         self._seconds = self._tokens = self._answers = 0.0
-        self._last_answer = self._clear_at = clock()
-        self._free_since: float | None = self._clear_at
-        """Since when there is neither a queue nor more open than is worth it."""
+        self._last_answer = clock()
         self._refused = 0.0
         """Refusals of the last second or so."""
         self._refusals = deque[float](maxlen=_FLOOD)
@@ -118,7 +114,6 @@ class Admission:
             Overloaded: it would wait for too long, or the queue has no place for it.
         """
         now = self._clock()
-        self._note_clear(now)
         wait = self._wait(work, now)
         late = wait - self._bound(work, now)
         if late > 0 or not self._has_place(work) or self._is_one_too_many(work, now):
@@ -152,7 +147,6 @@ class Admission:
             self._last_answer = self._clock()
         self._pending[request_id] = pending
         self._open[request_id] = pending.tenant
-        self._free_since = None
 
     def answered(self, request_id: int) -> None:
         """A sequence has its first answer; those after it change nothing."""
@@ -168,13 +162,11 @@ class Admission:
         self._tokens = self._tokens * _KEEP + pending.cost
         self._answers = self._answers * _KEEP + 1
         self._last_answer = now
-        self._note_free()
 
     def ended(self, request_id: int) -> None:
         """A sequence ended, be it without an answer, or a place was given back."""
         self._pending.pop(request_id, None)
-        if self._open.pop(request_id, None) is not None:
-            self._note_free()
+        self._open.pop(request_id, None)
 
     def stepped(self, stats: StepStats) -> None:
         """The engine made a step."""
@@ -182,37 +174,19 @@ class Admission:
             tokens = stats.tokens - stats.drafted + stats.accepted
             self._gain.measured(stats.sequences, tokens, stats.seconds)
 
-    def _note_clear(self, now: float) -> None:
-        """There is no queue when there was none for as long as an answer takes, and not many are refused.
-
-        The first alone would see none where requests wait in the event loop's own queue.
-        """
-        free = self._free_since is not None and now - self._free_since >= self._seconds_per_answer
-        flooded = len(self._refusals) == _FLOOD and now - self._refusals[0] < self._longest_objective
-        if free and not flooded:
-            self._clear_at = now
-
-    def _note_free(self) -> None:
-        if self._free_since is None and not self._pending and len(self._open) < self._worth:
-            self._free_since = self._clock()
-
-    @property
-    def _longest_objective(self) -> float:
+    def _is_flooded(self, now: float) -> bool:
+        """Whether many were refused of late."""
         objectives = (self.due(task) for task in self._objectives)
-        return max((one for one in objectives if one is not None), default=math.inf)
-
-    @property
-    def _worth(self) -> float:
-        """How many sequences may be open while there is a queue that stands."""
-        enough = self._gain.enough()
-        return math.inf if enough is None else enough
+        within = max((one for one in objectives if one is not None), default=0.0)
+        return len(self._refusals) == _FLOOD and now - self._refusals[0] < within
 
     def _is_one_too_many(self, work: Work, now: float) -> bool:
-        """Whether a queue stands, and this tenant has its share of the sequences that are worth being open."""
-        if now <= self._clear_at + _STANDS * self._longest_objective or len(self._open) < self._worth:
+        """Whether there is a flood, and this tenant has its share of the sequences that are worth being open."""
+        worth = self._gain.enough()
+        if worth is None or len(self._open) < worth or not self._is_flooded(now):
             return False
         tenants = {*self._open.values(), work.tenant}
-        return sum(tenant == work.tenant for tenant in self._open.values()) >= self._worth / len(tenants)
+        return sum(tenant == work.tenant for tenant in self._open.values()) >= worth / len(tenants)
 
     @property
     def _seconds_per_answer(self) -> float:
@@ -239,9 +213,8 @@ class Admission:
         objective = self.due(work.task)
         if objective is None:
             return math.inf
-        standing = max(_STANDING * objective, _FEW * self._seconds_per_answer)
-        burst_ends = self._clear_at + _BURST * self._longest_objective
-        return max(standing, min(_BURST * objective, burst_ends - now))
+        share = _FLOODED if self._is_flooded(now) else _CALM
+        return max(share * objective, _FEW * self._seconds_per_answer)
 
     def _has_place(self, work: Work) -> bool:
         waiting = len(self._pending)

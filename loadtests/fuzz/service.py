@@ -30,7 +30,7 @@ name = "availability"
 tasks = ["chat", "completion", "decision"]
 objective = 0.999
 """
-"""Without objectives of time nothing is refused for coming too late: tried is what is wrong here, and not much of it."""
+"""Without objectives of time nothing is refused for coming too late: tried is what is wrong, not much of it."""
 
 
 @dataclass(frozen=True)
