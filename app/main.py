@@ -179,8 +179,9 @@ def _middleware(
         Middleware(RequestContextMiddleware, metrics=metrics, model=settings.served_name),
         *([cors] if settings.cors_origins else []),
         Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
-        Middleware(AdmissionMiddleware, engine=engine),
+        Middleware(AdmissionMiddleware, engine=engine, keeps=False),
         Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds),
+        Middleware(AdmissionMiddleware, engine=engine, keeps=True),
     ]
 
 

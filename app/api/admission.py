@@ -9,14 +9,20 @@ from app.observation import Observation
 
 
 class AdmissionMiddleware:
-    """Keeps a place in the engine's queue for each request, where even the smallest of its tenant has one.
+    """Asks whether even the smallest request of this tenant would be refused now, or keeps a place for it.
 
-    The request gives it back when its tokens are counted, and is judged again; at its end it is given back in any case.
+    It stands twice in the chain. Before the body it only asks: a client that sends its body slowly must not hold a
+    place that others wait for. Behind the body, which is there by then, it keeps a place until the request's tokens are
+    counted and it is judged again, or until its end.
+
+    Args:
+        keeps: whether it keeps a place.
     """
 
-    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+    def __init__(self, app: ASGIApp, engine: Engine, *, keeps: bool) -> None:
         self._app = app
         self._engine = engine
+        self._keeps = keeps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event; only inference is admitted or not."""
@@ -29,6 +35,8 @@ class AdmissionMiddleware:
             )
         except ReparteeError as error:
             return await send_error(send, error, observation)
+        if not self._keeps:
+            observation.place()
         try:
             await self._app(scope, receive, send)
         finally:

@@ -1,6 +1,8 @@
 """Admission at the edge: what would be refused anyway is refused before its body is read."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -8,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Scope
 
+from app.api import strict_json
 from app.api.middleware import TASK_OF_PATH
 from app.engine.admission import Work
 from app.errors import Overloaded
@@ -18,7 +21,13 @@ from tests.fakes import FakeEngine
 pytestmark = pytest.mark.anyio
 
 
-async def answer_without_a_body(app: FastAPI, method: str, path: str, headers: dict[str, str]) -> int | None:
+async def answer_without_a_body(
+    app: FastAPI,
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    waited_for: Callable[[], None] = lambda: None,
+) -> int | None:
     """The status that a client gets who never sends its body; None where the body is waited for."""
     scope: Scope = {
         "type": "http",
@@ -32,6 +41,7 @@ async def answer_without_a_body(app: FastAPI, method: str, path: str, headers: d
 
     async def receive() -> Message:
         if not statuses:
+            waited_for()
             raise InterruptedError
         return {"type": "http.disconnect"}
 
@@ -78,19 +88,33 @@ async def test_the_tenant_is_that_of_the_key(engine: FakeEngine, tmp_path: Path)
     assert engine.entered == [("chat", "acme")]
 
 
+async def test_a_client_that_sends_its_body_slowly_holds_no_place(engine: FakeEngine) -> None:
+    kept: list[int] = []
+    path = "/v1/chat/completions"
+    await answer_without_a_body(build_app(engine), "POST", path, {}, lambda: kept.append(len(engine.places)))
+    assert kept == [0]
+
+
 async def test_a_place_is_kept_until_the_tokens_are_counted(
-    client: httpx.AsyncClient, engine: FakeEngine
+    client: httpx.AsyncClient, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[int] = []
     admit = engine.admit
+    parse = strict_json.parse
 
     def note(work: Work) -> None:
         kept.append(len(engine.places))
         admit(work)
 
+    def note_parse(body: bytes) -> Any:
+        kept.append(len(engine.places))
+        return parse(body)
+
     engine.admit = note  # type: ignore[method-assign]
+    monkeypatch.setattr(strict_json, "parse", note_parse)
     body = {"model": "toy", "messages": [{"role": "user", "content": "Hello"}]}
     assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
+    assert kept == [1, 0]
     assert (await client.post("/v1/chat/completions", json=body | {"model": "other"})).status_code == 404
-    assert kept == [0]
-    assert (len(engine.entered), engine.places) == (2, [])
+    assert kept == [1, 0, 1]
+    assert engine.places == []
