@@ -140,7 +140,7 @@ def _violations(run: Run, counted: Mapping[str, Counted], before_drain: int) -> 
         "tokens are the fault-free ones": list(rules.tokens_are_true(seen, run.answers)),
         "refusals say when to retry": list(rules.refusals_say_when(seen)),
         "good traffic suffers from nothing else": list(rules.unprovoked(good, faults)),
-        "nonsense is refused": list(rules.nonsense_is_refused(seen)),
+        "nonsense is refused": list(rules.nonsense_is_refused(seen, faults)),
         "clients and metrics count alike": [
             f"{tenant}: {line}"
             for tenant, told in counted.items()

@@ -146,12 +146,11 @@ def counts_agree(exchanges: Sequence[Exchange], counted: Counted) -> Iterator[st
         yield f"clients got {streamed} tokens, the service counted {counted.tokens}"
 
 
-def nonsense_is_refused(exchanges: Iterable[Exchange]) -> Iterator[str]:
-    """What nobody may ask is a 4xx, or not even looked at: no 500, and no answer."""
+def nonsense_is_refused(exchanges: Iterable[Exchange], faults: Sequence[Fault]) -> Iterator[str]:
+    """What nobody may ask is a 4xx, no 500 and no answer; a 503, unread, only where good requests may get one, too."""
     for exchange in exchanges:
-        if exchange.question.startswith("bad") and not (
-            400 <= exchange.status < 500 or exchange.status == 503
-        ):
+        unread = exchange.status == 503 and _meets(exchange, faults, _HARMFUL)
+        if exchange.question.startswith("bad") and not (400 <= exchange.status < 500 or unread):
             yield f"{_name(exchange)} got {exchange.status}"
 
 

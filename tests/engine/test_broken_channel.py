@@ -182,11 +182,15 @@ async def test_whichever_call_of_the_channel_fails_readers_get_their_whole_answe
 ) -> None:
     expected, engines = await session(Fault("none", 1), monkeypatch)
     assert engines == 1
+    alone = list[int]()
     for k in itertools.count(1):
         fault = Fault(kind, k)
         answers, engines = await session(fault, monkeypatch)
         assert answers == expected, k
         if fault.calls < k:
             break
-        assert engines == 2 or kind in ("last", "unread"), k  # nobody is left to wait for another one
+        if engines == 1:
+            alone.append(k)
+    # Behind the last outputs nobody is left to wait for another engine; where that is changes with the batches.
+    assert kind == "last" or all(one > 0.75 * k for one in alone), alone
     assert k > (5 if kind != "forgotten" else 1)

@@ -58,7 +58,7 @@ def test_an_honest_history_breaks_no_rule() -> None:
         *rules.tokens_are_true(ALL, ANSWERS),
         *rules.refusals_say_when(ALL),
         *rules.unprovoked(ALL, [KILL]),
-        *rules.nonsense_is_refused(ALL),
+        *rules.nonsense_is_refused(ALL, [KILL]),
         *rules.counts_agree(ALL, counted),
     ]
     assert found == []
@@ -155,8 +155,9 @@ def test_good_traffic_that_suffers_from_nothing_is_seen() -> None:
 @pytest.mark.parametrize("status", ["200", "500"])
 def test_nonsense_that_is_not_refused_is_seen(status: str) -> None:
     bad = exchange(("status", status), "end", question="bad 1")
-    looked_at_by_nobody = refused(question="bad 2")
-    assert len(list(rules.nonsense_is_refused([whole(), looked_at_by_nobody, bad]))) == 1
+    unread = refused(question="bad 2")
+    assert len(list(rules.nonsense_is_refused([whole(), unread, bad], []))) == 2  # a 503 neither
+    assert len(list(rules.nonsense_is_refused([whole(), unread, bad], [KILL]))) == 1
 
 
 def test_an_answer_that_the_drain_breaks_off_is_seen() -> None:
