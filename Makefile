@@ -46,13 +46,13 @@ alerts-run: .venv/.dev $(TORCH_STAMP) .venv/.native ## no alert may fire under a
 	@exec $(BIN)/python -m loadtests.healthy_run $(ARGS)
 
 fuzz: .venv/.dev $(TORCH_STAMP) .venv/.native ## 10,000 bad inputs to a real service, with good traffic beside them
-	@exec $(BIN)/python -m loadtests.fuzz $(ARGS)
+	@exec $(BIN)/python -m loadtests.reliability.fuzz $(ARGS)
 
 chaos: .venv/.dev $(TORCH_STAMP) .venv/.native ## everything around a service fails under good traffic
-	@exec $(BIN)/python -m loadtests.chaos $(ARGS)
+	@exec $(BIN)/python -m loadtests.reliability.chaos $(ARGS)
 
 soak: .venv/.dev $(TORCH_STAMP) .venv/.native ## half an hour of mixed load: does all come back
-	@exec $(BIN)/python -m loadtests.soak $(ARGS)
+	@exec $(BIN)/python -m loadtests.reliability.soak $(ARGS)
 
 simulate: .venv/.dev $(TORCH_STAMP) ## the engine on a virtual clock, under random traffic and faults
 	@exec $(BIN)/python -m simulation $(ARGS)

@@ -56,7 +56,7 @@ def engine() -> int:
 def service() -> int:
     """The API process, whose engine process is this module too."""
     from app.__main__ import main
-    from loadtests.other_engine import run_engine_as
+    from loadtests.reliability.other_engine import run_engine_as
 
     run_engine_as("tests.service.no_pickle")
     return main([])

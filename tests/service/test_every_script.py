@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from loadtests.fuzz.texts import ODDITIES, of_script, script_names
+from loadtests.reliability.fuzz.texts import ODDITIES, of_script, script_names
 from tests.service.running_service import MODEL, Service
 
 RANDOM = random.Random(1)

@@ -1,1 +1,0 @@
-"""Bad inputs to a real service, many and seeded, with good traffic beside them: `python -m loadtests.fuzz`."""

@@ -1,0 +1,1 @@
+"""What docs/reliability.md promises, each a command that shows it against a real service."""

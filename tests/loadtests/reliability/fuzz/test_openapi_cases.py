@@ -1,0 +1,37 @@
+"""Cases made from the OpenAPI document: answers that the document does not have are told."""
+
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from loadtests.reliability.fuzz.attempt import Site
+from loadtests.reliability.fuzz.openapi_cases import OpenApiCases
+from loadtests.reliability.fuzz.wire import Reply
+from tests.api.conftest import build_app
+from tests.fakes import FakeEngine
+
+SITE = Site("127.0.0.1", 1, "toy", "key", "narrow", "limited")
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    return build_app(FakeEngine()).openapi()
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        (Reply(400, JSON, b'{"detail": 5}', True), "Response violates schema"),
+        (Reply(418, JSON, b"{}", True), "Response violates schema"),
+        (Reply(500, JSON, b"{}", True), "Server error"),
+        (Reply(400, {"content-type": "text/html"}, b"no", True), "Undocumented Content-Type"),
+    ],
+)
+def test_what_the_document_does_not_have_is_a_fault(
+    document: dict[str, Any], reply: Reply, fault: str
+) -> None:
+    cases = OpenApiCases(document, SITE, 1)
+    found = [cases.faults(attempt, reply) for attempt in islice(cases.attempts(), 60)]
+    assert any(one.startswith(fault) for faults in found for one in faults), found
