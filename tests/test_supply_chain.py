@@ -33,8 +33,14 @@ def test_no_lock_has_a_version_with_a_known_hole(lock: str) -> None:
 
 def test_an_old_version_is_seen() -> None:
     assert below_a_floor("h11", "0.14.0") == ["CVE-2025-43859"]
-    assert below_a_floor("starlette", "1.0.0") == ["CVE-2026-48710", "CVE-2026-48818"]
-    assert below_a_floor("torch", "2.5.1") == ["CVE-2025-32434"]
+    assert below_a_floor("starlette", "1.0.1") == [
+        "CVE-2026-48817",
+        "CVE-2026-48818",
+        "CVE-2026-54282",
+        "CVE-2026-54283",
+    ]
+    assert below_a_floor("torch", "2.10.0") == ["CVE-2025-3000"]
+    assert below_a_floor("urllib3", "2.7.0") == ["CVE-2026-97687", "CVE-2026-97688", "CVE-2026-97689"]
     assert below_a_floor("h11", "0.16.0") == []
 
 
