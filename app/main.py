@@ -21,6 +21,7 @@ from app.api.loop_lag import watch_loop_lag
 from app.api.middleware import RequestContextMiddleware
 from app.api.routes import chat, completions, decisions, docs, models, ops, tokenize
 from app.api.security import AuthMiddleware
+from app.api.strict_json import BODY_RULE
 from app.api.trace import SpanMaker, TraceMiddleware, telemetry
 from app.engine.interface import Engine
 from app.keys import KeyRing
@@ -84,6 +85,7 @@ def create_app(
         title="Repartee",
         version=__version__,
         summary="Streaming chat and typed decisions from one causal language model.",
+        description=BODY_RULE,
         lifespan=_lifespan(
             settings, engine, services.metrics, keys, answers_of(settings, services.tokenizer)
         ),

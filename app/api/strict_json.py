@@ -19,6 +19,11 @@ MAX_CONTAINERS = 1 << 15
 MAX_KEYS = 1 << 10
 MAX_VALUES = 1 << 17
 """Commas outside of strings: as many token ids as a long context holds."""
+BODY_RULE = (
+    f"A body is one JSON document in UTF-8, at most {MAX_DEPTH} arrays and objects deep, of at most {MAX_CONTAINERS} of"
+    f" them and {MAX_VALUES} commas. An object has at most {MAX_KEYS} keys, none twice."
+)
+"""For those who write bodies; see `parse`."""
 INLINE_BYTES = 32 * 1024
 """Bodies up to this size are parsed on the event loop; longer ones can take tens of milliseconds."""
 _SLICE_BYTES = 1 << 16

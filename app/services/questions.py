@@ -9,6 +9,8 @@ from app.errors import InvalidRequest
 from app.observation import DecisionType
 
 MAX_LABEL_CHARACTERS = 128
+LEAST_CHOICES = 2
+"""Labels of a question that has one answer: between fewer there is nothing to choose."""
 _MOST_BEFORE = 4 * MAX_LABEL_CHARACTERS
 """Composition makes at most four characters one; what is longer than this before it is too long after it."""
 _TOO_LONG = f"A label must have at most {MAX_LABEL_CHARACTERS} characters."

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
@@ -10,6 +10,18 @@ class StrictModel(BaseModel):
     """No conversions (`"1"` is no number, `true` is no 1) and no unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+def documented(**keywords: Any) -> Any:
+    """JSON schema keywords for bounds that other code checks, with an error of its own: they say, and check nothing.
+
+    Each must hold for all that is accepted, since clients take the schema at its word.
+    """
+    return Field(json_schema_extra=keywords)
+
+
+NotBlank = Annotated[str, documented(minLength=1, pattern=r"\S")]
+"""The services refuse it where nothing but white space is in it."""
 
 
 def check_neutral(value: Any, *neutral_values: Any) -> Any:

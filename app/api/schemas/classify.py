@@ -5,16 +5,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.api.schemas.base import StrictModel
+from app.api.schemas.base import NotBlank, StrictModel, documented
 from app.api.schemas.decisions import DecisionsUsage
 from app.services.decisions import DecisionService, Judgement
-from app.services.questions import LABEL_RULE, Label, Question, checked_labels
+from app.services.questions import LABEL_RULE, LEAST_CHOICES, Label, Question, checked_labels
 
 
 class LabelSpec(StrictModel):
     """A label and what it means."""
 
-    label: str
+    label: NotBlank
     description: str | None = None
 
 
@@ -26,9 +26,10 @@ class ClassifyRequest(StrictModel):
     """
 
     model: str
-    input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
+    input: NotBlank | Annotated[list[NotBlank], Field(min_length=1, fail_fast=True)]
     labels: Annotated[
-        Annotated[list[str], Field(fail_fast=True)] | Annotated[list[LabelSpec], Field(fail_fast=True)],
+        Annotated[list[NotBlank], Field(fail_fast=True), documented(minItems=1)]
+        | Annotated[list[LabelSpec], Field(fail_fast=True), documented(minItems=1)],
         Field(description=LABEL_RULE),
     ]
     instructions: Annotated[str, Field(min_length=1, pattern=r"\S")] | None = None
@@ -53,7 +54,7 @@ class ClassifyRequest(StrictModel):
             Label(label) if isinstance(label, str) else Label(label.label, label.description)
             for label in self.labels
         ]
-        least = 1 if self.multi_label else 2
+        least = 1 if self.multi_label else LEAST_CHOICES
         checked = checked_labels(labels, "labels", least=least, most=service.max_labels)
         if not self.multi_label:
             return [Question("choice", checked, self.instructions, type="label")]

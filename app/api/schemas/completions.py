@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from app.api.schemas.base import check_neutral, neutral
+from app.api.schemas.base import check_neutral, documented, neutral
 from app.api.schemas.generation import GenerationRequest, TokenId
+from app.services.completions import MAX_PROMPTS
 
 Ids = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 
@@ -17,8 +18,8 @@ class CompletionRequest(GenerationRequest):
         str
         | Ids
         # How many is the service's to refuse: here the message would be about types.
-        | Annotated[list[str], Field(min_length=1, fail_fast=True)]
-        | Annotated[list[Ids], Field(min_length=1, fail_fast=True)]
+        | Annotated[list[str], Field(min_length=1, fail_fast=True), documented(maxItems=MAX_PROMPTS)]
+        | Annotated[list[Ids], Field(min_length=1, fail_fast=True), documented(maxItems=MAX_PROMPTS)]
     )
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     best_of: Any = None

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.api.schemas.base import StrictModel, neutral
+from app.api.schemas.base import NotBlank, StrictModel, documented, neutral
 from app.services.decisions import DecisionService, Judgement
 from app.services.label_scores import choice_confidence, expected_level, score_confidence
-from app.services.questions import LABEL_RULE, Label, Question, checked_labels
+from app.services.questions import LABEL_RULE, LEAST_CHOICES, Label, Question, checked_labels
 
 Instructions = Annotated[str, Field(min_length=1, pattern=r"\S", description="What to decide.")]
 Name = Annotated[
@@ -84,7 +84,7 @@ class PredicateQuestion(StrictModel):
 class Choice(StrictModel):
     """One option: a string or a boolean."""
 
-    value: str | bool
+    value: NotBlank | bool
     description: str | None = None
 
     @property
@@ -100,12 +100,14 @@ class ChoiceQuestion(StrictModel):
     type: Literal["choice"]
     name: Name | None = None
     instructions: Instructions
-    choices: Annotated[list[Choice], Field(description=LABEL_RULE, fail_fast=True)]
+    choices: Annotated[
+        list[Choice], Field(description=LABEL_RULE, fail_fast=True), documented(minItems=LEAST_CHOICES)
+    ]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
         labels = [choice.label for choice in self.choices]
-        checked = checked_labels(labels, f"{param}.choices", least=2, most=service.max_labels)
+        checked = checked_labels(labels, f"{param}.choices", least=LEAST_CHOICES, most=service.max_labels)
         return Question("choice", checked, self.instructions)
 
     def answer(self, judgement: Judgement) -> ChoiceAnswer:
@@ -126,7 +128,7 @@ class ChoiceQuestion(StrictModel):
 class Level(StrictModel):
     """One step of a scale, lowest first."""
 
-    label: str
+    label: NotBlank
     description: str | None = None
 
 
@@ -136,12 +138,14 @@ class ScoreQuestion(StrictModel):
     type: Literal["score"]
     name: Name | None = None
     instructions: Instructions
-    levels: Annotated[list[Level], Field(description=LABEL_RULE, fail_fast=True)]
+    levels: Annotated[
+        list[Level], Field(description=LABEL_RULE, fail_fast=True), documented(minItems=LEAST_CHOICES)
+    ]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
         labels = [Label(level.label, level.description) for level in self.levels]
-        checked = checked_labels(labels, f"{param}.levels", least=2, most=service.max_labels)
+        checked = checked_labels(labels, f"{param}.levels", least=LEAST_CHOICES, most=service.max_labels)
         return Question("choice", checked, self.instructions, type="score")
 
     def answer(self, judgement: Judgement) -> ScoreAnswer:
@@ -198,7 +202,7 @@ class DecisionsRequest(StrictModel):
     """Typed questions about one input."""
 
     model: str
-    input: str | Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
+    input: NotBlank | Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
     questions: Annotated[list[AnyQuestion], Field(min_length=1, fail_fast=True), AfterValidator(_named_apart)]
     prompt_cache_key: Annotated[str, Field(max_length=512)] | None = Field(
         None, description="Requests share cached prefixes only under equal keys."

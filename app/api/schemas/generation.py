@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from app.api.schemas.base import StrictModel, neutral
+from app.api.schemas.base import StrictModel, documented, neutral
 from app.engine.messages import SamplingParams
 from app.services.options import GenerationOptions
 from app.services.sampling_defaults import SamplingDefaults
@@ -33,7 +33,15 @@ def _first(asked: float | None, model: float | None, otherwise: float) -> float:
     return next((value for value in (asked, model) if value is not None), otherwise)
 
 
-StopText = Annotated[str, AfterValidator(_stop_text)]
+StopText = Annotated[
+    str,
+    AfterValidator(_stop_text),
+    documented(
+        minLength=1,
+        maxLength=MAX_STOP_BYTES,
+        description=f"At most {MAX_STOP_BYTES} bytes of UTF-8.",
+    ),
+]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Count = Annotated[int, Field(ge=1, lt=_INT64)]
 TokenId = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -62,7 +70,15 @@ class GenerationRequest(StrictModel):
     n: Count | None = None
     stop: StopText | Annotated[list[StopText], Field(max_length=4, fail_fast=True)] | None = None
     seed: Annotated[int, Field(ge=-_INT64, lt=_INT64)] | None = None
-    logit_bias: Annotated[dict[str, Bias], Field(max_length=256), AfterValidator(_token_ids)] | None = None
+    logit_bias: (
+        Annotated[
+            dict[str, Bias],
+            Field(max_length=256),
+            AfterValidator(_token_ids),
+            documented(propertyNames={"pattern": f"^({_TOKEN_ID.pattern})$"}),
+        ]
+        | None
+    ) = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     user: Annotated[str, Field(max_length=512)] | None = None

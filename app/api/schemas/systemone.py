@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import InitErrorDetails
 
-from app.api.schemas.base import StrictModel
+from app.api.schemas.base import NotBlank, StrictModel, documented
+from app.api.strict_json import MAX_KEYS
 from app.services.decisions import DecisionService, Judgement
 from app.services.label_scores import choice_confidence, expected_level, score_confidence
-from app.services.questions import LABEL_RULE, Label, Question, checked_labels
+from app.services.questions import LABEL_RULE, LEAST_CHOICES, Label, Question, checked_labels
 
 Instructions = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
@@ -48,12 +49,20 @@ class ChoiceQuery(StrictModel):
 
     type: Literal["choice"]
     instructions: Instructions | None = None
-    criteria: Annotated[dict[str, str | None], Field(description=LABEL_RULE)]
+    criteria: Annotated[
+        dict[str, str | None],
+        Field(description=LABEL_RULE),
+        documented(
+            minProperties=LEAST_CHOICES,
+            maxProperties=MAX_KEYS,
+            propertyNames={"minLength": 1, "pattern": r"\S"},
+        ),
+    ]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
         labels = [Label(option, description) for option, description in self.criteria.items()]
-        checked = checked_labels(labels, f"{param}.criteria", least=2, most=service.max_labels)
+        checked = checked_labels(labels, f"{param}.criteria", least=LEAST_CHOICES, most=service.max_labels)
         return Question("choice", checked, self.instructions)
 
     def answer(self, judgement: Judgement) -> ChoiceResult:
@@ -72,12 +81,14 @@ class ScoreQuery(StrictModel):
 
     type: Literal["score"]
     instructions: Instructions | None = None
-    criteria: Annotated[list[str], Field(description=LABEL_RULE, fail_fast=True)]
+    criteria: Annotated[
+        list[NotBlank], Field(description=LABEL_RULE, fail_fast=True), documented(minItems=LEAST_CHOICES)
+    ]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
         labels = [Label(level) for level in self.criteria]
-        checked = checked_labels(labels, f"{param}.criteria", least=2, most=service.max_labels)
+        checked = checked_labels(labels, f"{param}.criteria", least=LEAST_CHOICES, most=service.max_labels)
         return Question("choice", checked, self.instructions, type="score")
 
     def answer(self, judgement: Judgement) -> ScoreResult:
@@ -143,11 +154,12 @@ class SystemOneRequest(StrictModel):
     """Questions about one state: a text, or JSON that the model reads as text."""
 
     model: str
-    state: str | dict[str, Any] | list[Any]
+    state: NotBlank | Annotated[dict[str, Any], documented(maxProperties=MAX_KEYS)] | list[Any]
     questions: Annotated[
         dict[Annotated[str, Field(max_length=128)], AnyQuery],
         Field(min_length=1),
         WrapValidator(_by_position),
+        documented(maxProperties=MAX_KEYS),
     ]
 
     @property

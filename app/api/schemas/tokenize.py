@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.api.schemas.base import StrictModel
+from app.api.schemas.base import StrictModel, documented
 from app.api.schemas.chat import Messages
 
 
@@ -35,7 +35,7 @@ class DetokenizeRequest(StrictModel):
     """Token ids."""
 
     model: str | None = None
-    tokens: Annotated[list[int], Field(fail_fast=True)]
+    tokens: Annotated[list[Annotated[int, documented(minimum=0)]], Field(fail_fast=True)]
 
 
 class DetokenizeResponse(BaseModel):
