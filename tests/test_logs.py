@@ -3,13 +3,12 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
-from logging.handlers import QueueListener
-from queue import Queue
+from queue import SimpleQueue
 
 import pytest
 
 from app import logs
-from app.logs import ContextQueueHandler, configure_logging, request_id
+from app.logs import ContextQueueHandler, LogWriter, configure_logging, request_id
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +19,7 @@ def root_handlers() -> Iterator[None]:
     root.handlers[:], root.level = handlers, level
 
 
-def written(listener: QueueListener, stream: io.StringIO) -> list[str]:
+def written(listener: LogWriter, stream: io.StringIO) -> list[str]:
     listener.stop()
     return stream.getvalue().splitlines()
 
@@ -85,8 +84,9 @@ def test_auto_is_json_where_there_is_no_terminal() -> None:
     assert json.loads(written(listener, stream)[0])["message"] == "hello"
 
 
-def test_a_full_queue_drops_and_counts_instead_of_waiting() -> None:
-    handler = ContextQueueHandler(Queue(1))
+def test_a_full_queue_drops_and_counts_instead_of_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "QUEUE_RECORDS", 1)
+    handler = ContextQueueHandler(SimpleQueue())
     record = logging.LogRecord("x", logging.INFO, __file__, 1, "hello", None, None)
     for _ in range(3):
         handler.emit(record)
@@ -139,6 +139,24 @@ def test_a_full_queue_is_written_to_a_sink_that_works() -> None:
             logging.getLogger("x").info("hello")
     lines = written(listener, stream)
     assert not listener.stuck and len(lines) >= logs.QUEUE_RECORDS
+
+
+def test_lines_that_come_together_are_written_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "GATHER_SECONDS", 0.2)
+    writes: list[str] = []
+
+    class Sink(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    listener = configure_logging("info", "json", Sink())
+    for number in range(20):
+        logging.getLogger("x").info("line %d", number)
+    listener.stop()
+    lines = "".join(writes).splitlines()
+    assert [json.loads(line)["message"] for line in lines] == [f"line {number}" for number in range(20)]
+    assert len(writes) < 5
 
 
 def test_uvicorn_writes_no_access_lines_of_its_own() -> None:

@@ -23,7 +23,7 @@ class RequestFailed(Exception):
     Attributes:
         status: the other status; 0 where it broke off.
         retry_after: of the answer, as the server wrote it.
-        body: the first piece of the answer.
+        body: of the answer, or its beginning where it is long.
     """
 
     def __init__(self, message: str, status: int = 0, retry_after: str = "", body: bytes = b"") -> None:
@@ -85,11 +85,17 @@ def _tls() -> ssl.SSLContext:
 
 
 class _Response:
-    """What httptools' parser calls back."""
+    """What httptools' parser calls back.
+
+    Attributes:
+        complete: the answer is whole.
+        keeps: and the connection may be used again. Only now: the parser then forgets the head that says so.
+    """
 
     def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
         self.body = bytearray()
-        self.complete = False
+        self.complete = self.keeps = False
         self.has_length = False
         self.retry_after = ""
 
@@ -104,6 +110,7 @@ class _Response:
 
     def on_message_complete(self) -> None:
         self.complete = True
+        self.keeps = self.parser.should_keep_alive()
 
 
 async def post_stream(
@@ -121,15 +128,17 @@ async def post_stream(
     address = urlsplit(url)
     stream = await (connections.take(address) if connections else connect(address))
     reader, writer = stream
-    whole = False
+    response = _Response()
     try:
         writer.write(_head(address, body, connections) + (body or b""))
-        response = _Response()
-        parser = httptools.HttpResponseParser(response)
-        while not response.complete:
+        parser = response.parser
+        refusal = b""
+        while not response.complete and len(refusal) < _READ_BYTES:
             data = await reader.read(_READ_BYTES)
             arrived = time.perf_counter()
             if not data:
+                if parser.get_status_code() not in (0, 200):
+                    break  # a refusal, whose body may end with the connection
                 if not response.has_length and parser.get_status_code() == 200:
                     return  # the connection's end is the body's, as HTTP/1.0 has it
                 raise RequestFailed("The connection ended within the answer.")
@@ -138,13 +147,13 @@ async def post_stream(
             except httptools.HttpParserError as error:
                 raise RequestFailed(f"The answer is no HTTP: {error}") from error
             piece, response.body = bytes(response.body), bytearray()
-            if piece and parser.get_status_code() == 200:
+            if parser.get_status_code() != 200:
+                refusal += piece
+            elif piece:
                 yield arrived, piece
-            elif piece or response.complete:
-                _raise_unless_ok(parser.get_status_code(), piece, response.retry_after)
-        whole = parser.should_keep_alive()
+        _raise_unless_ok(parser.get_status_code(), refusal, response.retry_after)
     finally:
-        if whole and connections:
+        if response.keeps and connections:
             connections.give_back(stream)
         else:
             writer.close()
