@@ -41,7 +41,7 @@ _LONG_AREA = (
 """Area codes of China with three digits behind the 0. Without a separator, or with a dot as in decimals, only a code
 that there is tells a landline from another number."""
 _JOINED_LANDLINE = (
-    rf"(?:(?:10|2[0-57-9])\.?[2-9][0-9]{{3}}|{_LONG_AREA}\.?[2-9][0-9]{{2,3}})\.?[0-9]{{4}}{_EXTENSION}"
+    rf"(?:(?:10|2[0-57-9])\.?[2-8][0-9]{{3}}|{_LONG_AREA}\.?[2-8][0-9]{{2,3}})\.?[0-9]{{4}}{_EXTENSION}"
 )
 _TOKENS = (
     *("sk-", "pk-", "rp-", "sk_", "pk_", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
