@@ -1,10 +1,17 @@
 """Check digits: which rows of digits are cards, identities or accounts, and which are only numbers."""
 
+import re
 from datetime import date
 from itertools import cycle
 
 _RESIDENT_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _RESIDENT_CHECKS = "10X98765432"
+_REGION = re.compile(
+    "(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5])"  # province
+    "(?:0[1-9]|[1-6][0-9]|70|90)"  # city or prefecture
+    "(?:0[1-9]|[1-9][0-9])"  # district or county
+)
+"""As GB/T 2260 numbers them. Which of these there were changed by the year, so their form is all that is asked."""
 _CREDIT_CODE_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 
 
@@ -22,6 +29,18 @@ def is_resident_identity(text: str) -> bool:
         return False
     total = sum(int(digit) * weight for digit, weight in zip(text[:17], _RESIDENT_WEIGHTS, strict=True))
     return _RESIDENT_CHECKS[total % 11] == text[17].upper()
+
+
+def is_first_resident_identity(text: str) -> bool:
+    """Whether 15 digits are an identity number as given out until 1999: a region, a day of birth and a serial number.
+
+    There is no check digit. Births before 1920 are left out: their years would be the hours of a time.
+    """
+    try:
+        born = date(1900 + int(text[6:8]), int(text[8:10]), int(text[10:12]))
+    except ValueError:
+        return False
+    return born.year >= 1920 and text[12:] != "000" and _REGION.fullmatch(text[:6]) is not None
 
 
 def is_credit_code(text: str) -> bool:

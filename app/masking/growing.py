@@ -2,6 +2,7 @@
 
 import re
 
+from app.masking.kinds import DOMAIN, LONGEST_DOMAIN, LONGEST_NAME, NAME
 from app.masking.mask import Span, find, plain_form
 
 MOST_HELD = 8_192
@@ -9,20 +10,25 @@ MOST_HELD = 8_192
 KEPT = 1_024
 
 _BREAK = re.compile(
-    r"[^0-9A-Za-z._%+@:/~=\\() -]"  # stands in none of the kinds but a private key
+    r"[^0-9A-Za-z._%+@:/~=\\() 转-]"  # stands in none of the kinds but a private key and an address with a name
     r"|[a-z](?<!earer)(?<!asic) "  # only digits and capitals go on behind a space, and what follows `Bearer`
     r"| (?<!earer )(?<!asic )(?=[a-z])"
 )
 """Its end parts a text into two that hold nothing in common; what spans it nevertheless is seen to do so."""
+_NAME, _DOMAIN = re.compile(NAME, re.DOTALL), re.compile(DOMAIN)
+_MOST_OPEN = 16
+"""Addresses in a row without anything between: nobody writes two, and a bound keeps the time short."""
 
 
 def find_settled(text: str) -> tuple[list[Span], int]:
     """What `find` finds in the text up to a place, and that place: both stand, whatever is appended.
 
-    The place is the last break, or the start of what spans it; most of the time one word is left behind it.
+    The place is the last break, or the start of what spans it; most of the time one word is left behind it, or four
+    Chinese characters, which an `@` may follow.
     """
     plain, positions = plain_form(text)
-    cut = max((match.end() for match in _BREAK.finditer(plain)), default=0)
+    parted = len(plain) if plain.isascii() else _open_address(plain)
+    cut = max((match.end() for match in _BREAK.finditer(plain) if match.end() <= parted), default=0)
     if len(plain) > MOST_HELD:
         cut = max(cut, len(plain) - KEPT)
     if not cut:
@@ -34,3 +40,19 @@ def find_settled(text: str) -> tuple[list[Span], int]:
         if start < cut and (end > cut or end == len(text)):
             cut = start
     return [span for span in spans if span.start < cut], cut
+
+
+def _open_address(plain: str) -> int:
+    """Where what may become an address with Chinese characters begins at the end of a text; its length if none does.
+
+    The end may be a name or a domain, and the name of one address may be the domain of another.
+    """
+    start = end = len(plain)
+    for _ in range(_MOST_OPEN):
+        name = _NAME.search(plain, max(0, end - LONGEST_NAME), end)
+        start = name.start() if name else end
+        at = plain.rfind("@", max(0, start - LONGEST_DOMAIN), start)
+        if at < 0 or not _DOMAIN.fullmatch(plain, at + 1, start):
+            break
+        end = at
+    return start

@@ -9,7 +9,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from app.masking.check_digits import is_account, is_credit_code, is_resident_identity, passes_luhn
+from app.masking.check_digits import (
+    is_account,
+    is_credit_code,
+    is_first_resident_identity,
+    is_resident_identity,
+    passes_luhn,
+)
 
 _ALONE = r"(?<![0-9A-Za-z].)"
 _NUMBER = r"(?<![0-9].)(?<![0-9]\..)(?<![0-9][A-Za-z].)(?<![0-9][A-Za-z]{2}.)(?<![0-9][A-Za-z]{3}.)"
@@ -23,27 +29,60 @@ _NUMBER_END = r"(?![0-9A-Za-z]|\.[0-9])"
 
 
 _MOBILE = r"(?:[0-9]{8}|[ .-][0-9]{4}[ .-][0-9]{4}|[ -][0-9]{8})"
-_LOCAL = "[2-9][0-9]{2,3}[ -]?[0-9]{4}(?:[-转][0-9]{1,5})?"
+_EXTENSION = "(?:[-转][0-9]{1,5})?"
+_LOCAL = f"[2-9][0-9]{{2,3}}[ .-]?[0-9]{{4}}{_EXTENSION}"
 """A landline behind its area code, and an extension."""
+_LONG_AREA = (
+    "(?:3(?:1[0-9]|35|49|5[0-9]|7[0-9]|9[1-8])|4(?:1[1-9]|2[179]|3[1-9]|40|5[1-9]|6[4789]|7[0-9]|8[23])"
+    "|5(?:1[0-9]|2[0-7]|3[0-9]|4[36]|5[0-9]|6[1-6]|7[0-9]|80|9[1-9])|6(?:3[1-5]|6[0238]|9[12])"
+    "|7(?:01|1[0-9]|2[248]|3[0-9]|4[3-6]|[5-79][0-9])|8(?:1[2-8]|2[5-7]|[357][0-9]|8[3678]|9[1-8])"
+    "|9(?:[0179][0-9]|3[0-9]|4[13]|5[1-5]))"
+)
+"""Area codes of China with three digits behind the 0. Without a separator, or with a dot as in decimals, only a code
+that there is tells a landline from another number."""
+_JOINED_LANDLINE = (
+    rf"(?:(?:10|2[0-57-9])\.?[2-8][0-9]{{3}}|{_LONG_AREA}\.?[2-8][0-9]{{2,3}})\.?[0-9]{{4}}{_EXTENSION}"
+)
 _TOKENS = (
-    *(
-        "sk-",
-        "pk-",
-        "rp-",
-        "sk_",
-        "pk_",
-        "hf_",
-        "ghp_",
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "github_pat_",
-        "glpat-",
-    ),
-    *("xoxb-", "xoxp-", "xoxa-", "AKIA", "AIza"),
+    *("sk-", "pk-", "rp-", "sk_", "pk_", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+    *("glpat-", "AKIA", "AIza"),
 )
 """How keys of this service and of others begin that people paste."""
+_SHAPED_TOKENS = {
+    "ASIA": r"ASIA[0-9A-Z]{16,}",  # Amazon's, for a session; also a word in capitals
+    "LTAI": r"LTAI[0-9A-Za-z]{12,}",  # Alibaba's: 16 characters, later 24
+    "AKID": r"AKID[0-9A-Za-z]{16,}",  # Tencent's
+    "npm_": r"npm_[0-9A-Za-z]{36,}",  # not `npm_config_...`, a variable
+    "SG.": r"SG\.[0-9A-Za-z_-]{16,32}\.[0-9A-Za-z_-]{16,64}",  # SendGrid's
+    "ya29.": r"ya29\.(?:[0-9A-Za-z]{1,4}\.)?[0-9A-Za-z_-]{16,}",  # Google's, for an hour
+    "xapp-": r"xapp-[0-9]-[0-9A-Za-z-]{16,}",  # Slack's; not `xapp-...`, a package
+    "xox": r"xox[abp]-[0-9A-Za-z_-]{16,}",  # Slack's
+    "_v1_": r"do[opr]_v1_[0-9a-f]{32,}",  # DigitalOcean's
+}
+"""Those of which more is known than how they begin: what each contains, and the whole."""
+_IN_ADDRESS = "0-9A-Za-z._%+-"
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
+_NAMED = f"[{_HAN}](?<![是的到给向把请对叫你我您他她箱址件码号系])"
+"""A character of a name that stands before an `@`: there is no space in front of it, so words that lead to an address
+are told by characters that no name has."""
+_LABEL = f"(?:[0-9A-Za-z][0-9A-Za-z-]{{0,62}}|[{_HAN}]{{1,20}})"
+_HAN_TOP = (
+    "中国|中國|公司|网络|网址|网站|网店|在线|中文网|集团|政务|政府|公益|商城|商店|商标|企业|机构|组织机构|信息|移动|手机"
+    "|娱乐|游戏|餐厅|香港|台湾|台灣|新加坡|广东|佛山|慈善|健康|招聘|时尚|购物|食品|世界|我爱你"
+)
+_USUAL_TOP = "com|cn|net|org|edu|gov|hk|tw|io|co|me|info|biz|top|vip|xyz|cc|tech|cloud|asia"
+_NAME = rf"[{_IN_ADDRESS}](?<![{_IN_ADDRESS}].)[{_IN_ADDRESS}]{{0,63}}"
+_HAN_NAME = (
+    rf"(?:[{_IN_ADDRESS}](?<![{_IN_ADDRESS}].)[{_IN_ADDRESS}]{{0,31}})?"
+    rf"(?:{_NAMED}){{1,4}}(?:[._+][{_IN_ADDRESS}]{{0,57}})?"
+)
+"""What stands before the `@` and has Chinese characters. More than four would take the sentence before it, and hold it
+back where text still grows. Where letters and digits follow them without a sign between, these begin the address."""
+NAME = rf"(?:{_HAN_NAME}|{_NAME})\Z"
+DOMAIN = rf"(?:{_LABEL}\.){{0,8}}{_LABEL}?"
+"""Both sides of the `@` as far as they may have come."""
+LONGEST_NAME, LONGEST_DOMAIN = 96, 600
+"""Characters of them, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +94,30 @@ class Kind:
         pattern: finds candidates.
         part: of a candidate, how many characters from its start on are it; 0 where it is none.
         hint: what every text with one of this kind contains.
+        before: what ends where a candidate begins and is part of it; where there is nothing such, it is none. To look
+            for a sign in the middle and then back is faster than to look for any name.
+        in_ascii: whether it may be found in text that has nothing but ASCII.
     """
 
     name: str
     pattern: re.Pattern[str]
     part: Callable[[str], int] = len
     hint: str = ""
+    before: re.Pattern[str] | None = None
+    in_ascii: bool = True
 
     def find(self, text: str) -> Iterator[tuple[int, int]]:
         """Start and end of each in the text, from the left, without overlaps."""
         position = 0
         while match := self.pattern.search(text, position):
-            if length := self.part(match[0]):
-                yield match.start(), match.start() + length
-            position = match.start() + max(length, 1)
+            start, length = match.start(), self.part(match[0])
+            end = start + length
+            if self.before and length:
+                name = self.before.search(text, max(position, start - LONGEST_NAME), start)
+                start, length = (name.start(), length) if name else (start, 0)
+            if length:
+                yield start, end
+            position = end if length else match.start() + 1
 
 
 _ISSUED = re.compile(
@@ -125,7 +174,12 @@ def _account(candidate: str) -> int:
 
 
 def _address(candidate: str) -> int:
-    """An IP address of somebody: those of a private network are machines, which an operator has to find."""
+    """An IP address of somebody: those of a private network are machines, which an operator has to find.
+
+    Behind one of eight groups, a ninth is a port.
+    """
+    if candidate.count(":") == 8:
+        candidate = candidate.rpartition(":")[0]
     try:
         address = ipaddress.ip_address(candidate)
     except ValueError:
@@ -135,11 +189,13 @@ def _address(candidate: str) -> int:
 
 
 def _passport(candidate: str) -> int:
-    """China's ordinary and public ones, and the travel permits of Hong Kong and Macau."""
+    """China's ordinary, public, service and diplomatic ones, Macau's, and the travel permits of Hong Kong and Macau."""
     candidate = candidate.upper()
     travel_permit = candidate[0] in "HM" and candidate[1].isdigit()
     passport = len(candidate) == 9 and (
-        candidate[0] == "E" or (candidate[0] == "G" and candidate[1].isdigit())
+        candidate[0] == "E"
+        or (candidate[0] == "G" and candidate[1].isdigit())
+        or candidate[:2] in ("PE", "SE", "DE", "MA")
     )
     return len(candidate) if travel_permit or passport else 0
 
@@ -162,18 +218,30 @@ KINDS = (
         Kind("token", _of(rf"{name[0]}(?<![0-9A-Za-z_-].){name[1:]}[0-9A-Za-z_-]{{16,}}"), hint=name)
         for name in _TOKENS
     ),
+    *(
+        Kind("token", _of(rf"{whole[0]}(?<![0-9A-Za-z_-].){whole[1:]}{_END}"), hint=hint)
+        for hint, whole in _SHAPED_TOKENS.items()
+    ),
     Kind("token", _of(r"(?<=earer )[0-9A-Za-z._~+/-]{16,}=*"), hint="earer "),
     Kind("token", _of(r"(?<=asic )[0-9A-Za-z+/]{12,}=*"), hint="asic "),
+    Kind(  # before `@app.route` of a program stand Chinese characters, too
+        "email",
+        _of(rf"@(?<=[{_IN_ADDRESS}{_HAN}]@)(?:{_LABEL}\.){{1,8}}(?:(?:{_USUAL_TOP}){_END}|{_HAN_TOP})"),
+        hint="@",
+        before=_of(rf"{_HAN_NAME}\Z"),
+        in_ascii=False,
+    ),
     Kind(
         "email",
         _of(
-            r"[0-9A-Za-z._%+-](?<![0-9A-Za-z._%+-].)[0-9A-Za-z._%+-]{0,63}"
-            rf"@(?:[0-9A-Za-z][0-9A-Za-z-]{{0,62}}\.){{1,8}}[A-Za-z]{{2,24}}{_END}"
+            rf"@(?<=[{_IN_ADDRESS}]@)"
+            rf"(?:{_LABEL}\.){{1,8}}(?:xn--[0-9A-Za-z-]{{2,59}}{_END}|[A-Za-z]{{2,24}}{_END}|{_HAN_TOP})"
         ),
         hint="@",
+        before=_of(rf"{_NAME}\Z"),
     ),
     Kind("ip", _of(r"[0-9](?<![0-9A-Za-z.].)[0-9]{0,2}(?:\.[0-9]{1,3}){3}(?![0-9A-Za-z]|\.[0-9])"), _address),
-    Kind("ip", _of(r"[0-9A-Fa-f:](?<![0-9A-Za-z:.].)[0-9A-Fa-f:]{2,38}(?![0-9A-Za-z:])"), _address, hint=":"),
+    Kind("ip", _of(r"[0-9A-Fa-f:](?<![0-9A-Za-z:.].)[0-9A-Fa-f:]{2,44}(?![0-9A-Za-z:])"), _address, hint=":"),
 )
 """Names, keys and addresses, in the order in which they are looked for: what one took is none of the next."""
 
@@ -184,6 +252,13 @@ NUMBER_KINDS = (
             rf"[1-9]{_ALONE}[0-9]{{5}}[ -]?(?:18|19|20)[0-9]{{2}}[01][0-9][0-3][0-9][ -]?[0-9]{{3}}[0-9Xx]{_END}"
         ),
         _whole(is_resident_identity),
+    ),
+    Kind(
+        "identity",
+        _of(
+            rf"[1-6]{_ALONE}(?<![0-9]\..)[0-9]{{5}}[ -]?[2-9][0-9][01][0-9][0-3][0-9][ -]?[0-9]{{3}}{_NUMBER_END}"
+        ),
+        _whole(is_first_resident_identity),
     ),
     Kind(
         "credit code",
@@ -198,15 +273,16 @@ NUMBER_KINDS = (
         _of(rf"0{_NUMBER}(?<![0-9][ -].)(?<![A-Z].)0[1-9](?:[ .()-]{{0,2}}[0-9]){{7,13}}{_NUMBER_END}"),
         hint="00",
     ),
-    Kind("phone", _of(rf"8{_NUMBER}6[ -]?1[3-9][0-9]{_MOBILE}{_NUMBER_END}"), hint="86"),
+    Kind("phone", _of(rf"8{_NUMBER}6[ .-]?1[3-9][0-9]{_MOBILE}{_NUMBER_END}"), hint="86"),
     Kind("phone", _of(rf"1{_NUMBER}[3-9][0-9]{_MOBILE}{_NUMBER_END}")),
     Kind("phone", _of(rf"\(0[1-9][0-9]{{1,2}}\) ?{_LOCAL}{_NUMBER_END}"), hint="(0"),
     Kind("phone", _of(rf"0{_NUMBER}(?<![0-9][ -].)[1-9][0-9]{{1,2}}[ -]{_LOCAL}{_NUMBER_END}")),
+    Kind("phone", _of(rf"0{_ALONE}(?<![0-9][ .-].){_JOINED_LANDLINE}{_NUMBER_END}"), hint="0"),
     Kind("phone", _of(rf"\([2-9][0-9]{{2}}\) ?[2-9][0-9]{{2}}[-.][0-9]{{4}}{_NUMBER_END}"), hint="("),
     Kind("phone", _of(rf"[2-9]{_NUMBER}[0-9]{{2}}([-.])[2-9][0-9]{{2}}\1[0-9]{{4}}{_NUMBER_END}")),
     Kind(
         "passport",
-        _of(rf"[EGHMeghm]{_ALONE}[0-9A-HJ-NP-Za-hj-np-z][0-9]{{7}}(?:[0-9]{{2}})?{_END}"),
+        _of(rf"[DEGHMPSdeghmps]{_ALONE}[0-9A-HJ-NP-Za-hj-np-z][0-9]{{7}}(?:[0-9]{{2}})?{_END}"),
         _passport,
     ),
 )

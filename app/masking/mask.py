@@ -21,7 +21,10 @@ _ASCII = (
 )
 """Full-width forms, digits of every script, spaces and dashes as ASCII writes them. The full-width colon stays: it is
 Chinese punctuation, and would join what follows as IPv6 does."""
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]+"
+)
+"""Characters of no width: joiners, variants, and what marks the direction of a number that is copied from a contact."""
 
 
 class Span(NamedTuple):
@@ -48,7 +51,7 @@ def find(text: str) -> list[Span]:
     plain, positions = plain_form(text)
     spans = list[Span]()
     for kind in (*KINDS, *NUMBER_KINDS) if _MANY_DIGITS.search(plain) else KINDS:
-        if kind.hint in plain:
+        if kind.hint in plain and (kind.in_ascii or not plain.isascii()):
             for start, end in kind.find(plain):
                 spans.append(Span(start, end, kind.name))
                 plain = plain[:start] + "\0" * (end - start) + plain[end:]
@@ -76,5 +79,9 @@ def plain_form(text: str) -> tuple[str, list[int] | None]:
     text = text.translate(_ASCII)
     if not _INVISIBLE.search(text):
         return text, None
-    positions = [index for index, character in enumerate(text) if not _INVISIBLE.match(character)]
-    return "".join(text[index] for index in positions), positions
+    positions, done = list[int](), 0
+    for match in _INVISIBLE.finditer(text):
+        positions += range(done, match.start())
+        done = match.end()
+    positions += range(done, len(text))
+    return _INVISIBLE.sub("", text), positions

@@ -56,6 +56,22 @@ def identity(chooser: random.Random) -> str:
     return seventeen + resident_check(seventeen)
 
 
+def first_identity(chooser: random.Random) -> str:
+    """A resident identity number of 15 digits, as given out until 1999."""
+    city, county = chooser.randint(1, 30), chooser.randint(1, 40)
+    day = date(1930, 1, 1) + timedelta(days=chooser.randrange(25_000))
+    serial = chooser.randint(1, 999)
+    return f"{chooser.choice(_PROVINCES)}{city:02}{county:02}{day:%y%m%d}{serial:03}"
+
+
+def joined_landline(chooser: random.Random) -> str:
+    """A landline of mainland China without a separator: an area code of three or four digits, and seven or eight."""
+    area, count = chooser.choice(
+        (("010", 8), ("021", 8), ("0755", 8), ("0571", 8), ("0898", 8), ("0991", 7), ("0431", 8))
+    )
+    return area + chooser.choice("2345678") + digits(chooser, count - 1)
+
+
 def luhn_check(payload: str) -> str:
     """The check digit behind a payload."""
     total = 0
@@ -103,6 +119,26 @@ def passport(chooser: random.Random) -> str:
     )
 
 
+def service_passport(chooser: random.Random) -> str:
+    """A passport of China for public affairs, for service or of diplomats, or one of Macau."""
+    return chooser.choice(("PE", "SE", "DE", "MA")) + digits(chooser, 7)
+
+
+def chinese_email(chooser: random.Random) -> str:
+    """A mail address with Chinese characters on one side or both."""
+    name = chooser.choice(("张三", "李小明", "欧阳修文", "客服", "王.w", "zhang.三"))
+    latin = letters(chooser, 6, string.ascii_lowercase)
+    return chooser.choice(
+        [
+            f"{name}@example.com",
+            f"{name}@mail.example.com.cn",
+            f"{latin}@例子.中国",
+            f"{latin}@例子.com",
+            f"{name}@例子.公司",
+        ]
+    )
+
+
 def email(chooser: random.Random) -> str:
     """A mail address at a domain that is kept for examples."""
     name = letters(chooser, chooser.randint(3, 10), string.ascii_lowercase + string.digits)
@@ -136,6 +172,26 @@ def api_key(chooser: random.Random) -> str:
             "hf_" + letters(chooser, 34),
             "AKIA" + letters(chooser, 16, string.ascii_uppercase + string.digits),
             "glpat-" + letters(chooser, 20),
+        ]
+    )
+
+
+def cloud_key(chooser: random.Random) -> str:
+    """A key of Amazon, Alibaba, Tencent, npm, SendGrid, Google, Slack or DigitalOcean, as long as each makes them."""
+    capitals, small = string.ascii_uppercase + "234567", "0123456789abcdef"
+    url = string.ascii_letters + string.digits + "-_"
+    return chooser.choice(
+        [
+            "ASIA" + letters(chooser, 16, capitals),
+            "LTAI" + letters(chooser, 12),
+            "LTAI5t" + letters(chooser, 18),
+            "AKID" + letters(chooser, 32),
+            "npm_" + letters(chooser, 36),
+            f"SG.{letters(chooser, 22, url)}.{letters(chooser, 42, url)}A",
+            "ya29.a0" + letters(chooser, 160, url) + "0163",
+            "ya29.c." + letters(chooser, 120, url) + "A",
+            f"xapp-1-A{letters(chooser, 10, capitals)}-{digits(chooser, 13)}-{letters(chooser, 64, small)}",
+            "dop_v1_" + letters(chooser, 64, small),
         ]
     )
 

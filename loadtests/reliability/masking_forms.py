@@ -36,6 +36,10 @@ VALUES: dict[str, Make] = {
         lambda chooser: f"（021）6{digits(chooser, 7)}",
         lambda chooser: f"+86-10-8{digits(chooser, 7)}",
         lambda chooser: f"0731-8{digits(chooser, 7)}转{digits(chooser, 3)}",
+        lambda chooser: f"0731.8{digits(chooser, 3)}.{digits(chooser, 4)}",
+        lambda chooser: f"010.6{digits(chooser, 7)}",
+        lambda chooser: f"(0755)8{digits(chooser, 3)}.{digits(chooser, 4)}",
+        made.joined_landline,
     ),
     "foreign phone": _of(
         lambda chooser: f"+33 1 {in_groups(digits(chooser, 8), (2, 2, 2), ' ')}",
@@ -50,6 +54,8 @@ VALUES: dict[str, Make] = {
         lambda chooser: made.identity(chooser).lower(),
         lambda chooser: in_groups(made.identity(chooser), (6, 8), " "),
         lambda chooser: in_groups(made.identity(chooser), (6, 8), "-"),
+        made.first_identity,
+        lambda chooser: in_groups(made.first_identity(chooser), (6, 6), " "),
     ),
     "payment card": _of(
         made.card,
@@ -64,19 +70,29 @@ VALUES: dict[str, Make] = {
         lambda chooser: in_groups(made.iban(chooser), (4,) * 8, "-"),
         lambda chooser: made.iban(chooser).lower(),
     ),
-    "passport": _of(made.passport, lambda chooser: made.passport(chooser).lower()),
+    "passport": _of(
+        made.passport,
+        lambda chooser: made.passport(chooser).lower(),
+        made.service_passport,
+        lambda chooser: made.service_passport(chooser).lower(),
+    ),
     "e-mail": _of(
         made.email,
         lambda chooser: made.email(chooser).upper(),
         lambda chooser: f"{letters(chooser, 6)}@sub.{letters(chooser, 5, 'abcdefg')}.example.co",
+        lambda chooser: f"{letters(chooser, 6)}@xn--{letters(chooser, 6, 'abcdefg')}.xn--fiqs8s",
+        lambda chooser: f"李四_{digits(chooser, 4)}@example.org",
+        lambda chooser: f"{letters(chooser, 3)}五@mail.例子.网络",
     ),
     "IP address": _of(made.public_ipv4, made.public_ipv6),
+    "IPv6 address before a port": made.public_ipv6,
     "API key": _of(
         made.api_key,
         lambda chooser: f"xoxb-{digits(chooser, 12)}-{letters(chooser, 24)}",
         lambda chooser: f"github_pat_{letters(chooser, 22)}_{letters(chooser, 40)}",
         lambda chooser: f"sk-ant-api03-{letters(chooser, 40)}",
         lambda chooser: f"AIza{letters(chooser, 35)}",
+        made.cloud_key,
     ),
     "web token": made.web_token,
 }
@@ -138,6 +154,13 @@ NEAR_MISSES: dict[str, Make] = {
         lambda chooser: f"task-{chooser.randint(1, 999)} of user@host failed",
         lambda chooser: f"192.168.{chooser.randint(0, 9)}.{chooser.randint(1, 99)}:9090, fe80::1",
         lambda chooser: f"range({chooser.randint(1, 9)}, {chooser.randint(10, 10**6)})",
+        lambda chooser: f"使用@app.route装饰器{chooser.randint(1, 9)}次，安装@types/node",
+        lambda chooser: f"npm_config_registry_of_{letters(chooser, 30, 'abcdefg_')}",
+        lambda chooser: f"xapp-thumbnailers-common-{letters(chooser, 8, 'abcdefg')}",
+        lambda chooser: (
+            f"ASIA-PACIFIC_REGION_{letters(chooser, 8, 'ABCDEFG')}, AKID-{letters(chooser, 20, 'abc-')}"
+        ),
+        lambda chooser: f"感谢@小明{chooser.randint(1, 9)}号.谢谢",
     ),
     "numbers": _of(
         lambda chooser: f"邮编{digits(chooser, 6)}",
@@ -145,6 +168,16 @@ NEAR_MISSES: dict[str, Make] = {
         lambda chooser: f"{digits(chooser, 3)}-{digits(chooser, 2)}-{digits(chooser, 3)} pieces",
         lambda chooser: ", ".join(str(chooser.randint(0, 99)) for _ in range(8)),
         lambda chooser: f"{digits(chooser, 4)} {digits(chooser, 4)}",
+    ),
+    "barcode": _of(
+        lambda chooser: "0" + digits(chooser, 11),
+        lambda chooser: "69" + digits(chooser, 11),
+        lambda chooser: "000" + digits(chooser, 9),
+    ),
+    "device number": lambda chooser: chooser.choice(("35", "86", "01")) + digits(chooser, 13),
+    "time without signs": lambda chooser: (
+        f"{chooser.randint(20, 35)}{chooser.randint(1, 12):02}{chooser.randint(1, 28):02}"
+        f"{chooser.randint(0, 23):02}{chooser.randint(0, 59):02}{chooser.randint(0, 59):02}{digits(chooser, 3)}"
     ),
     "wrong checks": _of(
         lambda chooser: "110105" + "19991332" + digits(chooser, 4),
@@ -166,6 +199,10 @@ def samples(seed: int, each: int) -> Iterator[Sample]:
                 value = value.translate(_WIDE)
             elif number % 9 == 1:
                 value = "\u200c".join((value[: len(value) // 2], value[len(value) // 2 :]))
+            elif number % 9 == 2:
+                value = f"\u202d{value}\u202c"  # as a telephone copies its contacts
+            if kind == "IPv6 address before a port":
+                before, after = before + "[", "]:443" + after
             yield Sample(kind, before, value, after)
     for kind, make in NEAR_MISSES.items():
         for number in range(each):

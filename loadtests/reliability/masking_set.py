@@ -88,6 +88,11 @@ VALUES: dict[str, Make] = {
     "IP address": _ip,
     "API key": made.api_key,
     "web token": made.web_token,
+    "first identity": made.first_identity,
+    "joined landline": made.joined_landline,
+    "service passport": made.service_passport,
+    "Chinese e-mail": made.chinese_email,
+    "cloud key": made.cloud_key,
 }
 FRAMES = [
     ("我的号码是", "，请尽快联系我。"),
@@ -105,8 +110,10 @@ FRAMES = [
     ("", ""),
 ]
 _WIDE = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
-_INVISIBLE = ("\u200b", "\u200d", "\ufeff", "\u00ad")
-_WRITTEN_WIDE = frozenset({"mobile phone", "landline", "resident identity", "payment card", "e-mail"})
+_INVISIBLE = ("\u200b", "\u200d", "\ufeff", "\u00ad", "\u202c", "\u2066", "\u2069")
+_WRITTEN_WIDE = frozenset(
+    {"mobile phone", "landline", "joined landline", "resident identity", "payment card", "e-mail"}
+)
 """What input methods for Chinese write in full width."""
 
 

@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from app.masking.check_digits import is_account, is_credit_code, is_resident_identity, passes_luhn
+from app.masking.check_digits import (
+    is_account,
+    is_credit_code,
+    is_first_resident_identity,
+    is_resident_identity,
+    passes_luhn,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,3 +32,15 @@ def test_each_wrong_last_digit_is_found(check: Callable[[str], bool], right: str
 
 def test_a_day_of_birth_that_does_not_exist_is_none() -> None:
     assert not is_resident_identity("11010519490231002X")
+
+
+def test_a_number_of_fifteen_digits_is_an_identity_by_its_region_day_and_serial() -> None:
+    assert is_first_resident_identity("110105491231002") and is_first_resident_identity("659001200229001")
+    wrong = ("160105491231002", "110005491231002", "110100491231002", "117805491231002")  # regions
+    wrong += (
+        "110105490229002",
+        "110105491301002",
+        "110105190101002",
+        "110105491231000",
+    )  # days, and a serial
+    assert not any(map(is_first_resident_identity, wrong))

@@ -14,6 +14,16 @@ PERSONAL = (
     *("a.b@example.com", "8.8.8.8", "2606:4700:4700::1111", "4111 1111 1111 1111", "622202 4111111111111"),
     *("DE89 3704 0044 0532 0130 00", "11010519491231002X", "91350100M000100Y43", "E12345678"),
     *("sk-abcdefghijklmnopqrstuv", "Bearer abcdefghijklmnopqrst", "Basic YWxhZGRpbjpvcGVu"),
+    *("ASIAABCDEFGHIJKLMNOP", "SG.abcdefghijklmnopqrst.abcdefghijklmnopqrst", "ya29.c.abcdefghijklmnopqrst"),
+    *("张三@example.com", "li四@例子.公司", "王五.w@mail.example.cn", "a.b@例子.中国", "a@例.xn--fiqs8s"),
+    *(
+        "110105491231002",
+        "01062345678",
+        "0755.8234.5678",
+        "0731-82345678转801",
+        "PE1234567",
+        "2606:4:4:1:2:3:4:5:443",
+    ),
     *("eyJhbGciOiJI.eyJzdWIiOiIx.abc_def", "１３８１２３４５６７８", "138\u200b12345678"),
     "-----BEGIN RSA PRIVATE KEY-----\nMIIabc def\nXYZ+/=\n-----END RSA PRIVATE KEY-----",
 )
@@ -24,6 +34,8 @@ BETWEEN = (
     ", ",
     "。",
     "订单",
+    "邮箱是",
+    "@",
     "order",
     "ORDER",
     "A1",
@@ -63,6 +75,8 @@ def cut(text: str, places: list[int]) -> list[str]:
 @example("Authorization: Bearer abcdefghijklmnopqrst", [22])
 @example("-----BEGIN RSA PRIVATE KEY-----\nabc def ghi", [40, 42])
 @example("-----BEGIN RSA PRIVATE KEY-----\nabc DEF--", [])
+@example("A张三@例子.公司李四.l@example.com，", [3])
+@example("a\n@张三@example.com", [4])
 @example("call 4111 1111 1111 1111 now", [10, 15, 20])
 def test_pieces_are_masked_like_the_whole(text: str, places: list[int]) -> None:
     assert "".join(shown(cut(text, places))) == mask(text)
@@ -81,9 +95,18 @@ def test_every_kind_is_among_those_tried() -> None:
 
 
 def test_prose_is_held_back_by_a_word() -> None:
+    """In Chinese by four characters, since no space shows where the name of an address begins."""
     words = ["Your", " order", " 48213", " has", " left", ",", " and"]
     assert shown(words) == ["", "Your ", "order ", "48213 ", "has ", "left,", " ", "and"]
-    assert shown(["您的", "订单", "已经", "发货"]) == ["您的", "订单", "已经", "发货", ""]
+    assert shown(["新", "订单", "已经", "发货"]) == ["", "", "新", "订单", "已经发货"]
+    assert shown(["您的", "订单", "，", "好"]) == ["您的", "", "订单，", "", "好"]
+    assert shown(["信箱", "是", "张三", "@", "例子", ".公司", "。"]) == [
+        "信箱",
+        "是",
+        *[""] * 4,
+        "[email]。",
+        "",
+    ]
 
 
 def test_what_never_breaks_is_held_up_to_a_bound() -> None:

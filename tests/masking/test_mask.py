@@ -147,6 +147,53 @@ def test_keys_are_taken_out(prefix: str) -> None:
     assert mask(f"task{prefix}abcdefghijKLMNOP123456") == f"task{prefix}abcdefghijKLMNOP123456"
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "ASIAQWERTYUIOPASDF23",
+            "LTAIabcdefGH1234",
+            "LTAI5tabcdefGH1234567890",
+            "AKIDabcdefGH" + "1234567890" * 2,
+        ),
+        *(
+            "npm_" + "aB3" * 12,
+            f"SG.{'aB-3' * 5}x_.{'a_B3' * 10}xyz",
+            "ya29.a0" + "aB3_-" * 20,
+            "ya29.c." + "aB3_-" * 20,
+        ),
+        *(
+            "xapp-1-A0B1C2D3E4F-1234567890123-" + "0af3" * 16,
+            "dop_v1_" + "0af3" * 16,
+            "doo_v1_" + "0af3" * 16,
+        ),
+    ],
+)
+def test_keys_that_others_make_are_taken_out_whole(key: str) -> None:
+    assert mask(f"key={key}, and more") == "key=[token], and more"
+    assert mask(f"密钥是{key}。") == "密钥是[token]。"
+    assert mask(f"task{key}") == f"task{key}"
+
+
+@pytest.mark.parametrize("mark", [*"\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u061c\ufe0f"])
+def test_marks_of_direction_and_variants_hide_nothing(mark: str) -> None:
+    assert mask(f"{mark}138{mark}1234{mark}{mark}5678{mark} !") == f"{mark}[phone]{mark} !"
+    assert mask(f"好{mark}的, 12 {mark}") == f"好{mark}的, 12 {mark}"
+
+
+def test_an_address_with_chinese_characters_ends_with_its_domain_and_begins_behind_what_leads_to_it() -> None:
+    assert mask("我的邮箱是张三@example.com，谢谢") == "我的邮箱是[email]，谢谢"
+    assert mask("请发到li@例子.中国谢谢") == "请发到[email]谢谢"
+    assert mask("发到li@example.com或者访问www.example.org") == "发到[email]或者访问www.example.org"
+    assert mask("客服中心张三李四@example.com") == "客服中心[email]"
+
+
+def test_an_ipv6_address_before_a_port_is_taken_out() -> None:
+    assert mask("peer=[2606:4700::1111]:443, [::1]:80") == "peer=[[ip]]:443, [::1]:80"
+    assert mask("https://[240e:e1:4909:e9cf:ffa8:aec5:ea3:877c]:443/") == "https://[[ip]]:443/"
+    assert mask("240e:e1:4909:e9cf:ffa8:aec5:ea3:877c:443 timed out") == "[ip]:443 timed out"
+
+
 def test_credentials_and_private_keys_are_taken_out() -> None:
     assert mask("Authorization: Bearer abcdefghijklmnop=") == "Authorization: Bearer [token]"
     assert mask("authorization: basic dXNlcjpwYXNzd29yZA==") == "authorization: basic [token]"
@@ -171,6 +218,12 @@ def test_other_writing_of_the_same_is_found() -> None:
         *("91350100M000100Y43", "91350100m000100y43"),
         *("de89370400440532013000", "DE89-3704-0044-0532-0130-00"),
         *("138.1234.5678", "010 6234 5678", "0731-82345678转801", "e12345678"),
+        *("01062345678", "075582345678", "09918234567", "02182345678转12"),
+        *("010.62345678", "010.6234.5678", "0755.8234.5678", "(021)6234.5678", "86.138.1234.5678"),
+        *("110105491231002", "110105 491231 002", "110105-491231-002"),
+        *("EA1234567", "PE1234567", "SE1234567", "DE1234567", "MA1234567", "pe1234567"),
+        *("张三@example.com", "李小明@例子.公司", "zhang.三@example.com.cn", "王五.wang@example.org"),
+        *("li四@mail.例子.网络", "li@例子.中国", "li@例子.com", "li@例子.xn--fiqs8s"),
     ],
 )
 def test_one_number_in_several_forms_is_found(text: str) -> None:
@@ -195,6 +248,13 @@ def test_one_number_in_several_forms_is_found(text: str) -> None:
         "sku RP-1234, model E5-2690, tracking 1Z999AA10123456784",
         "somebody@localhost, @name, a@b",
         "Bearer short",
+        "使用@app.route('/')，装饰器@pytest.fixture，安装@types/node，感谢@小明。",
+        "npm_config_registry_of_the_company_and_its_offices, xapp-thumbnailers-common-extra",
+        "ASIA-PACIFIC_REGIONAL_OFFICE_HOURS, ASIAN, AKID-extension-is-missing, SG.x.y, ya29.short",
+        "012345678901, 000062345678, 03600029145, 0.01062345678, 1.07558234567, X01062345678",
+        "240518093015123 and 230101090515123 are times, 110105491331002 and 110105490230002 have no such day",
+        "190105491231002, 110005491231002, 110105491231000, 0.110105491231002, 110105491231002.5",
+        "PE123456, PE12345678, DE123456789, AE1234567, XPE1234567",
         "",
     ],
 )
