@@ -162,8 +162,10 @@ GUARDS = (
     Guard(
         "HTTP: one length, no encoding beside it",
         _PROTOCOL,
-        "(not lengths or (len(lengths) == 1 and lengths[0].isdigit() and not encodings))",
-        "True",
+        "super().__init__(*arguments, **options)",
+        """super().__init__(*arguments, **options)
+        lenient = dict(lenient_chunked_length=True, lenient_transfer_encoding=True, lenient_headers=True)
+        self.parser.set_dangerous_leniencies(**lenient)""",
         _T_PROTOCOL,
     ),
     Guard(
@@ -221,6 +223,20 @@ GUARDS = (
         _PROTOCOL,
         "if self.cycle is not None and not self.cycle.response_complete:",
         "if False:",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: bodies behind an offer of another protocol",
+        _PROTOCOL,
+        "data = data[offer.args[0] :]",
+        "return",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: who has left is missed",
+        _PROTOCOL,
+        "self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, 2 * _ASK_SECONDS)",
+        "pass",
         _T_PROTOCOL,
     ),
     Guard(
