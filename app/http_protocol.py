@@ -30,8 +30,8 @@ _FRAMING_FACTOR = 16
 length, since a chunk may be of one byte. The first is more than one read, which may hold other requests too. The parser
 keeps an endless chunk extension or trailer to itself."""
 _ASK_SECONDS = 0.01
-"""After which a client that has ended its side is asked for the first time whether it is there; each next wait is twice
-as long. One that has left is so noticed after three of these, or seven where the network is slow."""
+"""After which a client that has ended its side is asked whether it is there, and as long after that again; each next
+wait is twice as long. So one that has left is noticed after two of these, four or eight where the network is slow."""
 _ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -61,6 +61,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._most_connections = most_connections
         self._refusal: ReparteeError = MalformedHttp()
         self._timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
         self._in_head = self._in_body = False
         self._received = self._body_bytes = 0
         """Bytes since the head began, or since it ended; and those of them that are the body."""
@@ -79,13 +80,17 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer outlives the connection."""
         self._stop_timer()
+        self._stop_reader_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; the parser keeps an unfinished header field to itself, so bytes are counted here too."""
+        """Parse; the parser keeps an unfinished header field to itself, so bytes are counted here too.
+
+        An idle connection stays idle until a request begins: by uvicorn's way any byte ends the wait for one, such as a
+        line end, or more of a body whose answer is written, and then nothing would ever end the connection.
+        """
         if self.parser is None or self.transport.is_closing():
             return
-        self._unset_keepalive_if_required()
         try:
             self._parse(memoryview(data))
         except HttpParserError:
@@ -134,7 +139,7 @@ class StrictProtocol(HttpToolsProtocol):
         ):
             return False
         self.cycle.keep_alive = False
-        self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, 2 * _ASK_SECONDS)
+        self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, _ASK_SECONDS)
         return True
 
     def _ask(self, seconds: float) -> None:
@@ -150,6 +155,7 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
         self._in_head, self._received = True, 0
+        self._unset_keepalive_if_required()
         self._stop_timer()
         self._timer = self.loop.call_later(self._limits.header_seconds, self._on_slow_head)
 
@@ -168,6 +174,7 @@ class StrictProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: serve the request if it is well-formed."""
         self._in_head, self._in_body, self._received, self._body_bytes = False, True, 0, 0
+        self._unset_keepalive_if_required()  # the answer to the request before this may have ended meanwhile
         self._stop_timer()
         # As sent: name, colon, space, value, line end.
         if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.max_header_bytes:
@@ -205,6 +212,36 @@ class StrictProtocol(HttpToolsProtocol):
         """The answer is whole; its request may not be, where it was refused before its body."""
         super().on_response_complete()
         self._forget_answered()
+        if self.transport.is_closing():
+            self._watch_reader()
+
+    def pause_writing(self) -> None:
+        """Much waits for the client to read."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_reader_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No request came for a while."""
+        super().timeout_keep_alive_handler()
+        self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        """Cut the connection if nothing of what is written leaves for a while; a close would wait for it for ever."""
+        self._stop_reader_timer()
+        waiting = self.transport.get_write_buffer_size()
+        self._reader_timer = self.loop.call_later(self._limits.write_stall_seconds, self._on_stall, waiting)
+
+    def _on_stall(self, waiting: int) -> None:
+        if self.transport.get_write_buffer_size() < waiting:
+            self._watch_reader()
+        else:
+            self.transport.abort()
 
     def _forget_answered(self) -> None:
         """Keep nothing of a request that is done with: it is most of what an idle connection would hold in memory."""
@@ -250,6 +287,7 @@ class StrictProtocol(HttpToolsProtocol):
         ]
         self.transport.write(b"\r\n".join([*lines, b"", body]))
         self.transport.close()
+        self._watch_reader()
 
     def _on_silence(self) -> None:
         self.transport.close()
@@ -261,3 +299,8 @@ class StrictProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None

@@ -235,7 +235,7 @@ GUARDS = (
     Guard(
         "HTTP: who has left is missed",
         _PROTOCOL,
-        "self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, 2 * _ASK_SECONDS)",
+        "self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, _ASK_SECONDS)",
         "pass",
         _T_PROTOCOL,
     ),

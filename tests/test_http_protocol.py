@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -20,12 +21,15 @@ from app.settings import Settings
 pytestmark = pytest.mark.anyio
 
 QUICK = Settings(header_seconds=0.2)
+LARGE = bytes(8_000_000)
+"""More than the kernel takes of what nobody reads."""
 
 
 class Application:
     """Says `begun` and `ended`, on `/slow` the second when it is released, on `/early` without waiting for a body.
 
-    On `/late` it begins when it is released, and on `/never` it waits until the client has left.
+    On `/late` it begins when it is released, on `/never` it waits until the client has left, and on `/large` it also
+    says `LARGE`.
     """
 
     def __init__(self) -> None:
@@ -49,6 +53,8 @@ class Application:
             await self.released.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        if scope["path"] == "/large":
+            await send({"type": "http.response.body", "body": LARGE, "more_body": True})
         if scope["path"] == "/slow":
             await self.released.wait()
         await send({"type": "http.response.body", "body": b"ended"})
@@ -476,3 +482,74 @@ async def test_who_ends_its_side_in_the_middle_or_cannot_be_asked_counts_as_gone
             await asyncio.wait_for(served.application.left.wait(), 10)
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"x"])
+async def test_what_is_no_request_keeps_no_connection_open(more: bytes) -> None:
+    """A line end, or the rest of a body that was answered before it was whole."""
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        length, path = ("content-length: 10", "/early") if more == b"x" else ("content-length: 0", "/")
+        writer.write(head(HOST, length, method="POST", path=path))
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(more)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_request_that_begins_within_an_answer_has_its_own_time() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        second = head(HOST, CLOSE, path="/late")
+        writer.write(head(HOST, path="/slow") + second[:5])
+        await reader.readuntil(b"begun")
+        served.application.released.set()
+        await reader.readuntil(b"0\r\n\r\n")
+        served.application.released.clear()
+        writer.write(second[5:])
+        await asyncio.sleep(1.5)  # longer than a connection may be idle
+        served.application.released.set()
+        assert (await reader.read()).endswith(b"ended\r\n0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def who_reads_little(served: Served, request_: bytes) -> AsyncIterator[socket.socket]:
+    """A client whose system takes next to nothing that it does not read."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", served.port))
+        await asyncio.get_running_loop().sock_sendall(client, request_)
+        yield client
+
+
+@pytest.mark.parametrize("fields", [[HOST], [HOST, CLOSE]])
+@pytest.mark.parametrize("limit", [None, 1 << 30])
+async def test_who_reads_nothing_is_cut_off(fields: list[str], limit: int | None) -> None:
+    """With such a limit the transport never says that much is unread: so it is where little is."""
+    async with serving(Settings(write_stall_seconds=0.2)) as served, who_reads_little(served, b"") as client:
+        while not served.connections:
+            await asyncio.sleep(0.01)
+        (connection,) = served.connections
+        connection.transport.set_write_buffer_limits(limit)
+        await asyncio.get_running_loop().sock_sendall(client, head(*fields, path="/large"))
+        while not served.application.paths:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while served.connections:
+                await asyncio.sleep(0.01)
+
+
+async def test_who_reads_slowly_gets_all() -> None:
+    async with (
+        serving(Settings(write_stall_seconds=1)) as served,
+        who_reads_little(served, head(HOST, CLOSE, path="/large")) as client,
+    ):
+        came = 0
+        while piece := await asyncio.get_running_loop().sock_recv(client, 200_000):
+            came += len(piece)
+            await asyncio.sleep(len(piece) / 4_000_000)
+        assert came > len(LARGE)
