@@ -89,7 +89,7 @@ GUARDS = (
     Guard(
         "loopback rule",
         "app/settings.py",
-        "or _is_loopback(settings.host)",
+        "or is_loopback(settings.host)",
         "or True",
         "tests/test_serve.py tests/test_settings.py",
     ),
@@ -240,10 +240,31 @@ GUARDS = (
         _T_PROTOCOL,
     ),
     Guard(
+        "HTTP: idle until a request begins",
+        _PROTOCOL,
+        "        try:\n            self._parse(memoryview(data))",
+        "        self._unset_keepalive_if_required()\n        try:\n            self._parse(memoryview(data))",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: who reads nothing",
+        _PROTOCOL,
+        "self._reader_timer = self.loop.call_later(self._limits.write_stall_seconds, self._on_stall, waiting)",
+        "pass",
+        _T_PROTOCOL,
+    ),
+    Guard(
         "CORS: no origin by default",
         "app/main.py",
         "allow_origins=settings.cors_origins",
         'allow_origins=["*"]',
+        "tests/test_main.py",
+    ),
+    Guard(
+        "CORS: pages that take the service for their own",
+        "app/main.py",
+        "*([own_pages] if settings.api_keys_file is None and not settings.allow_open else []),",
+        "",
         "tests/test_main.py",
     ),
     Guard(
