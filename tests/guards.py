@@ -462,6 +462,27 @@ GUARDS = (
     ),
     # What one request may do to others
     Guard(
+        "texts: control tokens",
+        "app/services/tokenizer.py",
+        "self._forbidden_ids = self.special_ids - {unknown}",
+        "self._forbidden_ids, self._plain = frozenset(), _from_json(files.content)",
+        "tests/services/test_tokenizer.py",
+    ),
+    Guard(
+        "messages: control tokens",
+        "app/services/tokenizer.py",
+        "Message(m.role, m.content.translate(masks))",
+        "Message(m.role, m.content)",
+        "tests/services/test_tokenizer.py",
+    ),
+    Guard(
+        "batch: found by halving",
+        "app/engine/core/engine_core.py",
+        "        if half:\n",
+        "        if half:\n            return [StepResult(failed=True) for _ in scheduled]\n",
+        "tests/engine/core/test_isolation.py",
+    ),
+    Guard(
         "quarantine",
         "app/engine/recovery.py",
         "return len(self._blamed.get(_digest(prompt), ())) >= _BLAMES",
