@@ -16,7 +16,8 @@
     │   ├── HeadersTooLarge
     │   ├── HeadersTimeout         the head of the request did not arrive in time
     │   ├── ContentFiltered        a rule of the operator's policy forbids what it says
-    │   └── PreflightRefused       a browser may not call this service from that page
+    │   ├── PreflightRefused       a browser may not call this service from that page
+    │   └── ForeignPage            a page with a name of its own for this machine asks for no permission
     ├── AuthenticationFailed       no key, or a wrong one
     ├── PermissionDenied           a good key without the scope
     ├── ModelNotFound
@@ -158,6 +159,15 @@ class PreflightRefused(InvalidRequest):
 
     def __init__(self) -> None:
         super().__init__("This origin, method or header is not allowed to browsers here.")
+
+
+class ForeignPage(InvalidRequest):
+    """A page of another site takes this service for its own, and there are no keys that it could lack."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Pages of this origin may not call this server: REPARTEE_CORS_ORIGINS does not name it."
+        )
 
 
 class ContentFiltered(InvalidRequest):

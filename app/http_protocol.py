@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.datastructures import Headers
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -28,6 +29,10 @@ _FRAMING_FACTOR = 16
 """What may come around the bytes of a body, in chunks' sizes and behind the last: a fixed amount, and so many times its
 length, since a chunk may be of one byte. The first is more than one read, which may hold other requests too. The parser
 keeps an endless chunk extension or trailer to itself."""
+_ASK_SECONDS = 0.01
+"""After which a client that has ended its side is asked whether it is there, and as long after that again; each next
+wait is twice as long. So one that has left is noticed after two of these, four or eight where the network is slow."""
+_ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class _Refused(Exception):
@@ -41,6 +46,10 @@ class StrictProtocol(HttpToolsProtocol):
     parsers that disagree about that are how requests are smuggled past a proxy. What is refused gets OpenAI's error
     body and the end of the connection; where an answer is still being written, the end alone, since a client would take
     the error for a part of it. An application may also end the connection without waiting for its client to read.
+
+    A client may end its own side and still read: it is answered. One that has left looks the same until something is
+    written to it, so it is sent what obliges it to nothing until its answer begins. The offer to go on with another
+    protocol is not taken up.
     """
 
     def __init__(
@@ -51,7 +60,8 @@ class StrictProtocol(HttpToolsProtocol):
         self._limits = settings
         self._most_connections = most_connections
         self._refusal: ReparteeError = MalformedHttp()
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reader_timer: asyncio.TimerHandle | None = None
         self._in_head = self._in_body = False
         self._received = self._body_bytes = 0
         """Bytes since the head began, or since it ended; and those of them that are the body."""
@@ -65,18 +75,26 @@ class StrictProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         if len(self.connections) > self._most_connections:
             return self._refuse(Overloaded(_FULL_RETRY_SECONDS))
-        self._head_timer = self.loop.call_later(self._limits.header_seconds, self._on_silence)
+        self._timer = self.loop.call_later(self._limits.header_seconds, self._on_silence)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer outlives the connection."""
         self._stop_timer()
+        self._stop_reader_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; the parser keeps an unfinished header field to itself, so bytes are counted here too."""
+        """Parse; the parser keeps an unfinished header field to itself, so bytes are counted here too.
+
+        An idle connection stays idle until a request begins: by uvicorn's way any byte ends the wait for one, such as a
+        line end, or more of a body whose answer is written, and then nothing would ever end the connection.
+        """
         if self.parser is None or self.transport.is_closing():
             return
-        super().data_received(data)
+        try:
+            self._parse(memoryview(data))
+        except HttpParserError:
+            return self._refuse(self._refusal)
         self._hand_on_body()
         if self.transport.is_closing():
             return
@@ -86,13 +104,60 @@ class StrictProtocol(HttpToolsProtocol):
         elif self._in_body and self._received > _FRAMING_BYTES + _FRAMING_FACTOR * self._body_bytes:
             self._refuse(MalformedHttp())
 
+    def _parse(self, data: memoryview) -> None:
+        """Feed the parser; uvicorn would log a line or two of its own for much of what strangers send.
+
+        Where another protocol is offered, the parser takes what follows the head for that protocol, and then for
+        another request, even if it is a body. So it gets the head again, without the offer.
+        """
+        while True:
+            try:
+                return self.parser.feed_data(data)
+            except HttpParserUpgrade as offer:
+                head = self._head_without_offer()
+                self.parser = HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+                self.parser.feed_data(head)
+                data = data[offer.args[0] :]
+
+    def _head_without_offer(self) -> bytes:
+        top = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        fields = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join([top, *fields, b"", b""])
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays: for a whole request, until its answer is.
+
+        A client of HTTP/1.0 cannot be asked whether it is there, and counts as gone.
+        """
+        if (
+            self.cycle is None
+            or self.cycle.response_complete
+            or self._in_head
+            or self._in_body
+            or self.cycle.scope["http_version"] == "1.0"
+        ):
+            return False
+        self.cycle.keep_alive = False
+        self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, _ASK_SECONDS)
+        return True
+
+    def _ask(self, seconds: float) -> None:
+        """Write until the answer begins: of two writes to nobody the second fails, which ends the connection."""
+        if self.transport.is_closing() or self.cycle is None or self.cycle.response_started:
+            return
+        if not self.pipeline:  # or it would come into the answer to an earlier request
+            self.transport.write(_ASKED)
+        self._timer = self.loop.call_later(seconds, self._ask, 2 * seconds)
+
     def on_message_begin(self) -> None:
         """Offer the transport's `abort` to the application: `close` would wait for the written bytes to leave."""
         super().on_message_begin()
         self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
         self._in_head, self._received = True, 0
+        self._unset_keepalive_if_required()
         self._stop_timer()
-        self._head_timer = self.loop.call_later(self._limits.header_seconds, self._on_slow_head)
+        self._timer = self.loop.call_later(self._limits.header_seconds, self._on_slow_head)
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
@@ -109,10 +174,15 @@ class StrictProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: serve the request if it is well-formed."""
         self._in_head, self._in_body, self._received, self._body_bytes = False, True, 0, 0
+        self._unset_keepalive_if_required()  # the answer to the request before this may have ended meanwhile
         self._stop_timer()
         # As sent: name, colon, space, value, line end.
         if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.max_header_bytes:
             self._stop(HeadersTooLarge())
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._stop(MalformedHttp())
+            return  # it comes again
         if not self._is_well_framed():
             self._stop(MalformedHttp())
         super().on_headers_complete()
@@ -124,6 +194,8 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self.parser.should_upgrade():
+            return
         self._hand_on_body()
         self._in_body = False
         super().on_message_complete()
@@ -140,6 +212,36 @@ class StrictProtocol(HttpToolsProtocol):
         """The answer is whole; its request may not be, where it was refused before its body."""
         super().on_response_complete()
         self._forget_answered()
+        if self.transport.is_closing():
+            self._watch_reader()
+
+    def pause_writing(self) -> None:
+        """Much waits for the client to read."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_reader_timer()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No request came for a while."""
+        super().timeout_keep_alive_handler()
+        self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        """Cut the connection if nothing of what is written leaves for a while; a close would wait for it for ever."""
+        self._stop_reader_timer()
+        waiting = self.transport.get_write_buffer_size()
+        self._reader_timer = self.loop.call_later(self._limits.write_stall_seconds, self._on_stall, waiting)
+
+    def _on_stall(self, waiting: int) -> None:
+        if self.transport.get_write_buffer_size() < waiting:
+            self._watch_reader()
+        else:
+            self.transport.abort()
 
     def _forget_answered(self) -> None:
         """Keep nothing of a request that is done with: it is most of what an idle connection would hold in memory."""
@@ -150,23 +252,18 @@ class StrictProtocol(HttpToolsProtocol):
             self.scope, self.headers, self.url = {}, [], b""  # type: ignore[typeddict-item]
 
     def _is_well_framed(self) -> bool:
+        """What the parser lets through; of lengths it takes one alone, of digits, with no encoding beside it."""
         values: dict[bytes, list[bytes]] = {}
         for name, value in self.headers:
             values.setdefault(name, []).append(value)
         hosts = values.get(b"host", [])
         encodings = values.get(b"transfer-encoding", [])
-        lengths = values.get(b"content-length", [])
         old = self.parser.get_http_version() == "1.0"
         return (
             self.parser.get_http_version() in ("1.0", "1.1")
             and (len(hosts) == 1 or (old and not hosts))
             and (not encodings or (not old and [one.lower() for one in encodings] == [b"chunked"]))
-            and (not lengths or (len(lengths) == 1 and lengths[0].isdigit() and not encodings))
         )
-
-    def send_400_response(self, msg: str) -> None:
-        """What uvicorn calls when the parser has stopped, by itself or by one of the methods above."""
-        self._refuse(self._refusal)
 
     def _stop(self, error: ReparteeError) -> None:
         self._refusal = error
@@ -190,6 +287,7 @@ class StrictProtocol(HttpToolsProtocol):
         ]
         self.transport.write(b"\r\n".join([*lines, b"", body]))
         self.transport.close()
+        self._watch_reader()
 
     def _on_silence(self) -> None:
         self.transport.close()
@@ -198,6 +296,11 @@ class StrictProtocol(HttpToolsProtocol):
         self._refuse(HeadersTimeout())
 
     def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _stop_reader_timer(self) -> None:
+        if self._reader_timer is not None:
+            self._reader_timer.cancel()
+            self._reader_timer = None

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from app import __version__
 from app.api.admission import AdmissionMiddleware
 from app.api.body_limit import BodyLimitMiddleware
-from app.api.cors import CrossOriginMiddleware
+from app.api.cors import CrossOriginMiddleware, OwnPagesMiddleware
 from app.api.deps import Services
 from app.api.error_handlers import install_error_handlers
 from app.api.live_keys import LiveKeys, follow_keys_file
@@ -176,10 +176,12 @@ def _middleware(
         allow_headers=["*"],
         expose_headers=EXPOSED_HEADERS,
     )
+    own_pages = Middleware(OwnPagesMiddleware, allowed=settings.cors_origins)
     return [
         *([Middleware(TraceMiddleware, spans=spans)] if spans else []),
         Middleware(RequestContextMiddleware, metrics=metrics, model=settings.served_name),
         *([cors] if settings.cors_origins else []),
+        *([own_pages] if settings.api_keys_file is None and not settings.allow_open else []),
         Middleware(AuthMiddleware, keys=keys, metrics_without_key=settings.metrics_without_key),
         Middleware(AdmissionMiddleware, engine=engine, keeps=False),
         Middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds),

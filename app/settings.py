@@ -272,7 +272,7 @@ def refuse_unsafe(settings: Settings) -> None:
     Raises:
         UnsafeSetting: with the settings that say what is meant.
     """
-    if settings.api_keys_file or settings.allow_open or _is_loopback(settings.host):
+    if settings.api_keys_file or settings.allow_open or is_loopback(settings.host):
         return
     raise UnsafeSetting(
         f"{PREFIX}HOST is {settings.host}, which others can reach, and there are no API keys. Set "
@@ -280,7 +280,8 @@ def refuse_unsafe(settings: Settings) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address, without brackets, is this machine's own to everybody."""
     if host == "localhost":
         return True
     try:

@@ -89,7 +89,7 @@ GUARDS = (
     Guard(
         "loopback rule",
         "app/settings.py",
-        "or _is_loopback(settings.host)",
+        "or is_loopback(settings.host)",
         "or True",
         "tests/test_serve.py tests/test_settings.py",
     ),
@@ -162,8 +162,10 @@ GUARDS = (
     Guard(
         "HTTP: one length, no encoding beside it",
         _PROTOCOL,
-        "(not lengths or (len(lengths) == 1 and lengths[0].isdigit() and not encodings))",
-        "True",
+        "super().__init__(*arguments, **options)",
+        """super().__init__(*arguments, **options)
+        lenient = dict(lenient_chunked_length=True, lenient_transfer_encoding=True, lenient_headers=True)
+        self.parser.set_dangerous_leniencies(**lenient)""",
         _T_PROTOCOL,
     ),
     Guard(
@@ -224,10 +226,45 @@ GUARDS = (
         _T_PROTOCOL,
     ),
     Guard(
+        "HTTP: bodies behind an offer of another protocol",
+        _PROTOCOL,
+        "data = data[offer.args[0] :]",
+        "return",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: who has left is missed",
+        _PROTOCOL,
+        "self._timer = self.loop.call_later(_ASK_SECONDS, self._ask, _ASK_SECONDS)",
+        "pass",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: idle until a request begins",
+        _PROTOCOL,
+        "        try:\n            self._parse(memoryview(data))",
+        "        self._unset_keepalive_if_required()\n        try:\n            self._parse(memoryview(data))",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: who reads nothing",
+        _PROTOCOL,
+        "self._reader_timer = self.loop.call_later(self._limits.write_stall_seconds, self._on_stall, waiting)",
+        "pass",
+        _T_PROTOCOL,
+    ),
+    Guard(
         "CORS: no origin by default",
         "app/main.py",
         "allow_origins=settings.cors_origins",
         'allow_origins=["*"]',
+        "tests/test_main.py",
+    ),
+    Guard(
+        "CORS: pages that take the service for their own",
+        "app/main.py",
+        "*([own_pages] if settings.api_keys_file is None and not settings.allow_open else []),",
+        "",
         "tests/test_main.py",
     ),
     Guard(
@@ -424,6 +461,27 @@ GUARDS = (
         "tests/services",
     ),
     # What one request may do to others
+    Guard(
+        "texts: control tokens",
+        "app/services/tokenizer.py",
+        "self._forbidden_ids = self.special_ids - {unknown}",
+        "self._forbidden_ids, self._plain = frozenset(), _from_json(files.content)",
+        "tests/services/test_tokenizer.py",
+    ),
+    Guard(
+        "messages: control tokens",
+        "app/services/tokenizer.py",
+        "Message(m.role, m.content.translate(masks))",
+        "Message(m.role, m.content)",
+        "tests/services/test_tokenizer.py",
+    ),
+    Guard(
+        "batch: found by halving",
+        "app/engine/core/engine_core.py",
+        "        if half:\n",
+        "        if half:\n            return [StepResult(failed=True) for _ in scheduled]\n",
+        "tests/engine/core/test_isolation.py",
+    ),
     Guard(
         "quarantine",
         "app/engine/recovery.py",

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import logging
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -19,21 +21,40 @@ from app.settings import Settings
 pytestmark = pytest.mark.anyio
 
 QUICK = Settings(header_seconds=0.2)
+LARGE = bytes(8_000_000)
+"""More than the kernel takes of what nobody reads."""
 
 
 class Application:
-    """Says `begun` and `ended`, on `/slow` the second when it is released, on `/early` without waiting for a body."""
+    """Says `begun` and `ended`, on `/slow` the second when it is released, on `/early` without waiting for a body.
+
+    On `/late` it begins when it is released, on `/never` it waits until the client has left, and on `/large` it also
+    says `LARGE`.
+    """
 
     def __init__(self) -> None:
         self.paths: list[str] = []
-        self.released = asyncio.Event()
+        self.bodies: list[bytes] = []
+        self.released, self.left = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.paths.append(scope["path"])
-        while scope["path"] != "/early" and (await receive()).get("more_body"):
-            pass
+        body, more = b"", scope["path"] != "/early"
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        self.bodies.append(body)
+        if scope["path"] == "/never":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return self.left.set()
+        if scope["path"] == "/late":
+            await self.released.wait()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        if scope["path"] == "/large":
+            await send({"type": "http.response.body", "body": LARGE, "more_body": True})
         if scope["path"] == "/slow":
             await self.released.wait()
         await send({"type": "http.response.body", "body": b"ended"})
@@ -63,6 +84,13 @@ class Served:
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+
+    async def half_closed(self, request_: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection of a client that has said all that it will ever say."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request_)
+        writer.write_eof()
+        return reader, writer
 
     def refusals(self) -> list[str]:
         """The samples of what was refused before there was a route."""
@@ -154,6 +182,8 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
         head(HOST, "transfer-encoding: gzip, chunked", method="POST") + b"0\r\n\r\n",
         head(HOST, "transfer-encoding: chunked", "transfer-encoding: chunked", method="POST") + b"0\r\n\r\n",
         head(HOST, "transfer-encoding: identity", method="POST"),
+        head(HOST, "content-length: 3", "content-length: 4", CLOSE, method="POST"),
+        head(HOST, "content-length:", method="POST"),
         head(HOST, "transfer-encoding : chunked", method="POST") + b"0\r\n\r\n",
         head(HOST, "transfer-encoding: xchunked", method="POST") + b"0\r\n\r\n",
         b"POST / HTTP/1.0\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -163,6 +193,8 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
         b"GET / HTTP/1.1\r\nhost: x\r\nname: \x00\r\n\r\n",
         b"GET / HTTP/3.0\r\nhost: x\r\n\r\n",
         b"GET /\x01 HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nhost: x:1\r\n\r\n",
+        b"CONNECT /x HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: y\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"hello\r\n\r\n",
@@ -342,3 +374,182 @@ async def test_a_body_that_is_still_sent_after_its_answer_is_no_other_request() 
         assert connection.cycle is None
         writer.close()
         await writer.wait_closed()
+
+
+async def test_white_space_behind_a_length_is_none_of_its_digits() -> None:
+    async with serving() as served:
+        answer = await served.say(head(HOST, CLOSE, "content-length: 3 \t", method="POST") + b"abc")
+        assert b" 200 " in answer and served.application.bodies == [b"abc"]
+
+
+OFFER = "connection: upgrade\r\nupgrade: "
+
+
+@pytest.mark.parametrize("protocol", ["h2c", "websocket"])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_the_body_of_who_offers_another_protocol_is_a_body(
+    protocol: str, apart: bool, chunked: bool
+) -> None:
+    """Java's client offers h2c with its first request; and a body that were read as a request would be smuggled."""
+    framing = "transfer-encoding: chunked" if chunked else f"content-length: {len(SMUGGLED)}"
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED) if chunked else SMUGGLED
+    top = head(HOST, OFFER + protocol, framing, method="POST", path="/a")
+    after = head(HOST, CLOSE, path="/b")
+    async with serving() as served:
+        answer = await served.say(*([top, body, after] if apart else [top + body + after]), wait=0.1)
+        assert answer.count(b" 200 ") == 2
+        assert served.application.paths == ["/a", "/b"] and served.application.bodies == [SMUGGLED, b""]
+
+
+async def test_many_offers_in_one_read_are_as_many_requests() -> None:
+    async with serving() as served:
+        offers = head(HOST, OFFER + "h2c", path="/a") * 500
+        assert (await served.say(offers + head(HOST, CLOSE, path="/b"))).count(b" 200 ") == 501
+
+
+async def test_an_offer_is_bounded_as_any_head() -> None:
+    async with serving() as served:
+        assert error_of(await served.say(head(HOST, OFFER + "b" * 16_400))) == (431, "headers_too_large")
+        assert error_of(await served.say(head(OFFER + "h2c"))) == (400, "malformed_http")
+        assert served.application.paths == []
+
+
+async def test_strangers_write_one_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served:
+        caplog.set_level(logging.INFO)
+        for request_ in (
+            b"hello\r\n\r\n",
+            b"\x16\x03\x01",
+            head(HOST, HOST),
+            head(HOST, OFFER + "h2c", CLOSE),
+        ):
+            await served.say(request_)
+        assert [record.name for record in caplog.records] == [
+            "app.access"
+        ] * 3  # the application logs its own
+
+
+@pytest.mark.parametrize("path", ["/", "/slow", "/late"])
+async def test_a_client_that_ends_its_side_is_answered(path: str) -> None:
+    async with serving() as served:
+        reader, writer = await served.half_closed(head(HOST, path=path))
+        if path == "/late":
+            await reader.readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif path == "/slow":
+            await reader.readuntil(b"begun")
+        served.application.released.set()
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.endswith(b"ended\r\n0\r\n\r\n") and (path == "/slow" or b"HTTP/1.1 200 OK" in answer)
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_all_answers_reach_a_client_that_ends_its_side_after_several_requests() -> None:
+    async with serving() as served:
+        served.application.released.set()
+        requests = b"".join(head(HOST, path=path) for path in ("/slow", "/late", "/"))
+        reader, writer = await served.half_closed(requests)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        assert answer.count(b"HTTP/1.1 200 OK") == answer.count(b"ended") == 3
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_client_that_leaves_before_its_answer_is_missed() -> None:
+    async with serving() as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(head(HOST, path="/never"))
+        while not served.application.bodies:
+            await asyncio.sleep(0.01)
+        writer.close()
+        await asyncio.wait_for(served.application.left.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /never HTTP/1.0\r\n\r\n",  # which cannot be asked whether it is there
+        head(HOST, "content-length: 3", method="POST", path="/never") + b"ab",
+        head(HOST, path="/never") + b"GET /half HT",
+    ],
+)
+async def test_who_ends_its_side_in_the_middle_or_cannot_be_asked_counts_as_gone(request_: bytes) -> None:
+    async with serving() as served:
+        reader, writer = await served.half_closed(request_)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        if b"content-length" not in request_:
+            await asyncio.wait_for(served.application.left.wait(), 10)
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("more", [b"\r\n", b"x"])
+async def test_what_is_no_request_keeps_no_connection_open(more: bytes) -> None:
+    """A line end, or the rest of a body that was answered before it was whole."""
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        length, path = ("content-length: 10", "/early") if more == b"x" else ("content-length: 0", "/")
+        writer.write(head(HOST, length, method="POST", path=path))
+        await reader.readuntil(b"0\r\n\r\n")
+        writer.write(more)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_request_that_begins_within_an_answer_has_its_own_time() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        second = head(HOST, CLOSE, path="/late")
+        writer.write(head(HOST, path="/slow") + second[:5])
+        await reader.readuntil(b"begun")
+        served.application.released.set()
+        await reader.readuntil(b"0\r\n\r\n")
+        served.application.released.clear()
+        writer.write(second[5:])
+        await asyncio.sleep(1.5)  # longer than a connection may be idle
+        served.application.released.set()
+        assert (await reader.read()).endswith(b"ended\r\n0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def who_reads_little(served: Served, request_: bytes) -> AsyncIterator[socket.socket]:
+    """A client whose system takes next to nothing that it does not read."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(client, ("127.0.0.1", served.port))
+        await asyncio.get_running_loop().sock_sendall(client, request_)
+        yield client
+
+
+@pytest.mark.parametrize("fields", [[HOST], [HOST, CLOSE]])
+@pytest.mark.parametrize("limit", [None, 1 << 30])
+async def test_who_reads_nothing_is_cut_off(fields: list[str], limit: int | None) -> None:
+    """With such a limit the transport never says that much is unread: so it is where little is."""
+    async with serving(Settings(write_stall_seconds=0.2)) as served, who_reads_little(served, b"") as client:
+        while not served.connections:
+            await asyncio.sleep(0.01)
+        (connection,) = served.connections
+        connection.transport.set_write_buffer_limits(limit)
+        await asyncio.get_running_loop().sock_sendall(client, head(*fields, path="/large"))
+        while not served.application.paths:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while served.connections:
+                await asyncio.sleep(0.01)
+
+
+async def test_who_reads_slowly_gets_all() -> None:
+    async with (
+        serving(Settings(write_stall_seconds=1)) as served,
+        who_reads_little(served, head(HOST, CLOSE, path="/large")) as client,
+    ):
+        came = 0
+        while piece := await asyncio.get_running_loop().sock_recv(client, 200_000):
+            came += len(piece)
+            await asyncio.sleep(len(piece) / 4_000_000)
+        assert came > len(LARGE)

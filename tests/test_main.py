@@ -151,3 +151,38 @@ async def test_a_refused_preflight_is_an_error_like_every_other(origin: str, met
     assert answer.json()["error"]["code"] == "cors_not_allowed"
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "settings", "status"),
+    [
+        (None, {}, 200),
+        ("http://127.0.0.1:8000", {}, 200),
+        ("http://[::1]:8000", {}, 200),
+        ("http://localhost:3000", {}, 200),
+        ("http://shop.localhost", {}, 200),
+        ("null", {}, 200),
+        ("chrome-extension://abcdefgh", {}, 200),
+        ("https://evil.example:8000", {}, 403),
+        ("http://127.0.0.1.evil.example", {}, 403),
+        ("http://localhost@evil.example", {}, 403),
+        ("http://[", {}, 403),
+        ("https://evil.example", {"cors_origins": ["https://shop.example"]}, 403),
+        ("https://shop.example", {"cors_origins": ["https://shop.example"]}, 200),
+        ("https://any.example", {"cors_origins": ["*"]}, 200),
+        ("https://any.example", {"allow_open": True}, 200),
+    ],
+)
+async def test_a_page_that_takes_the_service_for_its_own_site_is_refused(
+    origin: str | None, settings: dict[str, Any], status: int
+) -> None:
+    """A site whose name leads to 127.0.0.1 needs no preflight; its page then says so, and where it came from."""
+    app = build_app(FakeEngine(), **settings)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+    headers = {"origin": origin} if origin else {}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
+        answer = await client.post("/v1/chat/completions", headers=headers, json=body)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["error"]["code"] == "cors_not_allowed"
+        assert "evil" not in answer.text

@@ -1,12 +1,16 @@
 """Which browsers may call the API, and what they may read of its answers."""
 
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.middleware import send_error
-from app.errors import PreflightRefused
+from app.errors import ForeignPage, PreflightRefused
+from app.settings import is_loopback
 
 
 class CrossOriginMiddleware(CORSMiddleware):
@@ -29,3 +33,37 @@ class CrossOriginMiddleware(CORSMiddleware):
         if response.status_code != 200:
             raise PreflightRefused
         return response
+
+
+class OwnPagesMiddleware:
+    """Refuses what pages of other sites ask, for a service that anybody on this machine may use.
+
+    A site may give its own name the address 127.0.0.1, after its page was loaded. Then the browser takes this service
+    for a part of the site, and asks nobody for permission; but what it posts says which site that is.
+
+    Args:
+        allowed: origins that may, beside those of this machine.
+    """
+
+    def __init__(self, app: ASGIApp, allowed: Collection[str]) -> None:
+        self._app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event."""
+        if scope["type"] == "http" and not self._may_ask(Headers(scope=scope).getlist("origin")):
+            return await send_error(send, ForeignPage(), scope["state"]["observation"])
+        await self._app(scope, receive, send)
+
+    def _may_ask(self, origins: list[str]) -> bool:
+        return "*" in self._allowed or all(origin in self._allowed or is_own(origin) for origin in origins)
+
+
+def is_own(origin: str) -> bool:
+    """Whether an origin is no site, or a page that this machine serves."""
+    try:
+        url = urlsplit(origin)
+        host = url.hostname or ""
+    except ValueError:
+        return False
+    return url.scheme not in ("http", "https") or is_loopback(host) or host.endswith(".localhost")

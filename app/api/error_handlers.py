@@ -42,6 +42,7 @@ _TABLE: dict[type[errors.ReparteeError], _Shape] = {
     errors.HeadersTimeout: _Shape(408, "invalid_request_error", "request_timeout"),
     errors.ContentFiltered: _Shape(400, "invalid_request_error", "content_filter"),
     errors.PreflightRefused: _Shape(400, "invalid_request_error", "cors_not_allowed"),
+    errors.ForeignPage: _Shape(403, "permission_error", "cors_not_allowed"),
     errors.InvalidRequest: _Shape(400, "invalid_request_error", "invalid_value"),
     errors.AuthenticationFailed: _Shape(401, "authentication_error", "invalid_api_key"),
     errors.PermissionDenied: _Shape(403, "permission_error", "permission_denied"),
