@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.api.schemas.base import StrictModel
+from app.api.schemas.base import LETS_GO, StrictModel
 from app.api.schemas.decisions import DecisionsUsage
 from app.services.decisions import DecisionService, Judgement
 from app.services.questions import LABEL_RULE, Label, Question, checked_labels
@@ -28,7 +28,8 @@ class ClassifyRequest(StrictModel):
     model: str
     input: str | Annotated[list[str], Field(min_length=1, fail_fast=True)]
     labels: Annotated[
-        Annotated[list[str], Field(fail_fast=True)] | Annotated[list[LabelSpec], Field(fail_fast=True)],
+        Annotated[list[str], Field(fail_fast=True)]
+        | Annotated[list[Annotated[LabelSpec, LETS_GO]], Field(fail_fast=True)],
         Field(description=LABEL_RULE),
     ]
     instructions: Annotated[str, Field(min_length=1, pattern=r"\S")] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.api.schemas.base import StrictModel, neutral
+from app.api.schemas.base import LETS_GO, StrictModel, neutral
 from app.services.decisions import DecisionService, Judgement
 from app.services.label_scores import choice_confidence, expected_level, score_confidence
 from app.services.questions import LABEL_RULE, Label, Question, checked_labels
@@ -100,7 +100,7 @@ class ChoiceQuestion(StrictModel):
     type: Literal["choice"]
     name: Name | None = None
     instructions: Instructions
-    choices: Annotated[list[Choice], Field(description=LABEL_RULE, fail_fast=True)]
+    choices: Annotated[list[Annotated[Choice, LETS_GO]], Field(description=LABEL_RULE, fail_fast=True)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -136,7 +136,7 @@ class ScoreQuestion(StrictModel):
     type: Literal["score"]
     name: Name | None = None
     instructions: Instructions
-    levels: Annotated[list[Level], Field(description=LABEL_RULE, fail_fast=True)]
+    levels: Annotated[list[Annotated[Level, LETS_GO]], Field(description=LABEL_RULE, fail_fast=True)]
 
     def question(self, service: DecisionService, param: str) -> Question:
         """The question to the model."""
@@ -171,7 +171,7 @@ class InputMessage(StrictModel):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[InputPart], Field(fail_fast=True)]
+    content: str | Annotated[list[Annotated[InputPart, LETS_GO]], Field(fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -198,8 +198,12 @@ class DecisionsRequest(StrictModel):
     """Typed questions about one input."""
 
     model: str
-    input: str | Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
-    questions: Annotated[list[AnyQuestion], Field(min_length=1, fail_fast=True), AfterValidator(_named_apart)]
+    input: str | Annotated[list[Annotated[InputMessage, LETS_GO]], Field(min_length=1, fail_fast=True)]
+    questions: Annotated[
+        list[Annotated[AnyQuestion, LETS_GO]],
+        Field(min_length=1, fail_fast=True),
+        AfterValidator(_named_apart),
+    ]
     prompt_cache_key: Annotated[str, Field(max_length=512)] | None = Field(
         None, description="Requests share cached prefixes only under equal keys."
     )
