@@ -34,6 +34,10 @@ class InvalidTraces(ValueError):
 
 SWITCH_SECONDS = 0.001
 """How long a thread may go on while the event loop waits for the interpreter; Python's own 5 ms add up."""
+COLLECT_AFTER = (10_000, 2, 50)
+"""Thresholds of the garbage collector's generations. A full collection goes through all that is alive, and the event
+loop waits: 30 ms beside four requests of the largest size, and Python's own 700, 10, 10 make one every other request.
+"""
 UNUSABLE = (
     CannotListen,
     InvalidAnswersFile,
@@ -112,8 +116,7 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
         on_ready=report.ready,
     )
     app = create_app(settings, engine, metrics, spans=spans)
-    gc.collect()
-    gc.freeze()  # or each large request has all modules gone through, which holds the event loop for tens of ms
+    settle_collector()
     server = Server(uvicorn_config(app, settings, metrics), engine, settings)
     await asyncio.sleep(0)  # a Ctrl-C until here is heard here; within uvicorn it would leave a stack trace
     report.starts()
@@ -121,6 +124,13 @@ async def _serve(settings: Settings, listeners: list[socket], stack: ExitStack) 
     if server.cut_by is not None:
         return exit_codes.of_signal(server.cut_by)
     return exit_codes.ENGINE if failed else exit_codes.OK
+
+
+def settle_collector() -> None:
+    """Leave what is alive now out of all collections, and make those of the rest rare."""
+    gc.collect()
+    gc.freeze()  # or each large request has all modules gone through, which holds the event loop for tens of ms
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 def tracing_of(settings: Settings, stack: ExitStack) -> "Tracing | None":

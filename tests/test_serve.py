@@ -1,9 +1,11 @@
 """`python -m app serve` before it serves: wrong settings and unsafe ones end with code 2 and a sentence; the banner."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -44,6 +46,30 @@ def no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Settings
     monkeypatch.setattr(entry, "serve", serve)
     monkeypatch.setattr(entry, "configure_logging", lambda *_: Writer())
     return served
+
+
+@pytest.fixture
+def collector() -> Iterator[list[int]]:
+    """The generations that were collected; the collector is left as it was."""
+    before, collected = gc.get_threshold(), list[int]()
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "stop":
+            collected.append(info["generation"])
+
+    gc.callbacks.append(note)
+    yield collected
+    gc.callbacks.remove(note)
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+def test_what_large_requests_hold_is_not_gone_through_again_and_again(collector: list[int]) -> None:
+    entry.settle_collector()
+    collector.clear()
+    requests = [[{"value": [index]} for index in range(16_000)] for _ in range(4)]
+    assert 0 in collector and 2 not in collector
+    assert len(requests) == 4
 
 
 def test_it_serves_on_the_fast_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:

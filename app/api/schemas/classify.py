@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.api.schemas.base import NotBlank, StrictModel, documented
+from app.api.schemas.base import LETS_GO, NotBlank, StrictModel, documented
 from app.api.schemas.decisions import DecisionsUsage
 from app.services.decisions import DecisionService, Judgement
 from app.services.questions import LABEL_RULE, LEAST_CHOICES, Label, Question, checked_labels
@@ -29,7 +29,7 @@ class ClassifyRequest(StrictModel):
     input: NotBlank | Annotated[list[NotBlank], Field(min_length=1, fail_fast=True)]
     labels: Annotated[
         Annotated[list[NotBlank], Field(fail_fast=True), documented(minItems=1)]
-        | Annotated[list[LabelSpec], Field(fail_fast=True), documented(minItems=1)],
+        | Annotated[list[Annotated[LabelSpec, LETS_GO]], Field(fail_fast=True), documented(minItems=1)],
         Field(description=LABEL_RULE),
     ]
     instructions: Annotated[str, Field(min_length=1, pattern=r"\S")] | None = None

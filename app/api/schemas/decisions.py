@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from app.api.schemas.base import NotBlank, StrictModel, documented, neutral
+from app.api.schemas.base import LETS_GO, NotBlank, StrictModel, documented, neutral
 from app.services.decisions import DecisionService, Judgement
 from app.services.label_scores import choice_confidence, expected_level, score_confidence
 from app.services.questions import LABEL_RULE, LEAST_CHOICES, Label, Question, checked_labels
@@ -101,7 +101,9 @@ class ChoiceQuestion(StrictModel):
     name: Name | None = None
     instructions: Instructions
     choices: Annotated[
-        list[Choice], Field(description=LABEL_RULE, fail_fast=True), documented(minItems=LEAST_CHOICES)
+        list[Annotated[Choice, LETS_GO]],
+        Field(description=LABEL_RULE, fail_fast=True),
+        documented(minItems=LEAST_CHOICES),
     ]
 
     def question(self, service: DecisionService, param: str) -> Question:
@@ -139,7 +141,9 @@ class ScoreQuestion(StrictModel):
     name: Name | None = None
     instructions: Instructions
     levels: Annotated[
-        list[Level], Field(description=LABEL_RULE, fail_fast=True), documented(minItems=LEAST_CHOICES)
+        list[Annotated[Level, LETS_GO]],
+        Field(description=LABEL_RULE, fail_fast=True),
+        documented(minItems=LEAST_CHOICES),
     ]
 
     def question(self, service: DecisionService, param: str) -> Question:
@@ -175,7 +179,7 @@ class InputMessage(StrictModel):
 
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[InputPart], Field(fail_fast=True)]
+    content: str | Annotated[list[Annotated[InputPart, LETS_GO]], Field(fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -202,8 +206,12 @@ class DecisionsRequest(StrictModel):
     """Typed questions about one input."""
 
     model: str
-    input: NotBlank | Annotated[list[InputMessage], Field(min_length=1, fail_fast=True)]
-    questions: Annotated[list[AnyQuestion], Field(min_length=1, fail_fast=True), AfterValidator(_named_apart)]
+    input: NotBlank | Annotated[list[Annotated[InputMessage, LETS_GO]], Field(min_length=1, fail_fast=True)]
+    questions: Annotated[
+        list[Annotated[AnyQuestion, LETS_GO]],
+        Field(min_length=1, fail_fast=True),
+        AfterValidator(_named_apart),
+    ]
     prompt_cache_key: Annotated[str, Field(max_length=512)] | None = Field(
         None, description="Requests share cached prefixes only under equal keys."
     )
