@@ -18,6 +18,9 @@ from app.engine.messages import Configure, Failed, Progress
 logger = logging.getLogger("app.engine")
 
 _PR_SET_PDEATHSIG = 1
+_NICENESS = 5
+"""Where both want the same core, the API process goes first: it needs little, and probes, refusals and every token on
+its way to a client wait for it. The engine takes the rest; at 16 streams it loses 1 % (docs/log.md)."""
 
 
 def main() -> int:
@@ -25,6 +28,7 @@ def main() -> int:
     # Both may reach the whole group, by a terminal or a service manager; the API process decides what becomes of us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.nice(_NICENESS)  # before there are threads: each has its own
     with (
         socket.socket(fileno=int(sys.argv[1])) as end,
         contextlib.suppress(BrokenPipeError, ConnectionResetError),

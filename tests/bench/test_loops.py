@@ -1,6 +1,7 @@
 """The client tells the truth about a server whose delays are known: in both loops, and where the server stalls."""
 
 import asyncio
+import gc
 import itertools
 import random
 import time
@@ -127,6 +128,20 @@ async def test_arrivals_never_wait_for_answers() -> None:
         assert not run.done()
         release.set()
         assert len(await run) == 30
+
+
+async def test_the_samples_of_a_long_run_are_not_gone_through_again_and_again() -> None:
+    found = []
+
+    async def answer(exchange: Exchange) -> None:
+        found.append(gc.get_threshold()[2])
+        await delayed(exchange)
+
+    before = gc.get_threshold()
+    async with serving(answer) as base, asyncio.timeout(20):
+        await opened(base, rate=20, seconds=0.2)
+    assert found and min(found) > 100_000
+    assert gc.get_threshold() == before
 
 
 async def test_too_many_in_flight_are_given_up_and_have_failed() -> None:

@@ -96,6 +96,12 @@ async def test_threads_of_the_engine_sleep_while_they_wait(engine: AsyncEngine) 
     assert b"OMP_WAIT_POLICY=PASSIVE" in variables
 
 
+async def test_every_thread_of_the_engine_lets_the_api_process_go_first(engine: AsyncEngine) -> None:
+    threads = map(int, os.listdir(f"/proc/{engine.process_id}/task"))
+    niceness = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
+    assert niceness and min(niceness) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
 async def test_decision_scores(engine: AsyncEngine) -> None:
     outputs = [output async for output in engine.submit([5, 6, 7], labels=[[5, 2], [6, 7, 2]])]
     assert len(outputs) == 1 and len(outputs[0].label_scores) == 2
