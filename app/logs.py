@@ -3,7 +3,6 @@
 import copy
 import json
 import logging
-import queue
 import re
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler
+from queue import Empty, SimpleQueue
 from typing import Any, Literal, TextIO
 
 from app.masking.mask import mask
@@ -77,9 +77,9 @@ class TextFormatter(logging.Formatter):
 class ContextQueueHandler(QueueHandler):
     """Hands records to the writing thread; drops them, counted in `dropped`, while the sink is too slow."""
 
-    queue: "queue.SimpleQueue[logging.LogRecord | None]"
+    queue: "SimpleQueue[logging.LogRecord | None]"
 
-    def __init__(self, records: "queue.SimpleQueue[logging.LogRecord | None]") -> None:
+    def __init__(self, records: "SimpleQueue[logging.LogRecord | None]") -> None:
         super().__init__(records)
         self.dropped = 0
 
@@ -114,7 +114,7 @@ class LogWriter:
 
     def __init__(
         self,
-        records: "queue.SimpleQueue[logging.LogRecord | None]",
+        records: "SimpleQueue[logging.LogRecord | None]",
         formatter: logging.Formatter,
         sink: TextIO,
     ) -> None:
@@ -143,7 +143,7 @@ class LogWriter:
             batch = [self._records.get()]
             if self._records.qsize() < BATCH_LINES:
                 time.sleep(GATHER_SECONDS)
-            with suppress(queue.Empty):
+            with suppress(Empty):
                 while len(batch) < BATCH_LINES:
                     batch.append(self._records.get_nowait())
             ended = None in batch
@@ -174,7 +174,7 @@ def configure_logging(level: str, form: Form = "auto", stream: TextIO | None = N
     """
     sink = stream or sys.stderr
     logging.logProcesses = logging.logThreads = logging.logMultiprocessing = False  # no line has them
-    records: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
+    records: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
     logging.basicConfig(level=level.upper(), handlers=[ContextQueueHandler(records)], force=True)
     access = logging.getLogger("uvicorn.access")
     access.disabled = True
