@@ -147,12 +147,17 @@ class LogWriter:
                 while len(batch) < BATCH_LINES:
                     batch.append(self._records.get_nowait())
             ended = None in batch
-            lines = "".join(self._formatter.format(record) + "\n" for record in batch if record is not None)
-            with suppress(
-                OSError, ValueError
-            ):  # a full disk or a closed pipe loses log lines and nothing else
+            lines = "".join(self._line(record) for record in batch if record is not None)
+            with suppress(OSError, ValueError):  # a full disk or a closed pipe loses lines and nothing else
                 self._sink.write(lines)
                 self._sink.flush()
+
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self._formatter.format(record) + "\n"
+        except Exception:  # a field that no format takes is our fault, and must not end the log
+            logging.getLogger(__name__).error("a line of %s could not be written", record.name)
+            return ""
 
 
 def dropped_lines() -> int:

@@ -2,6 +2,7 @@ import io
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 
@@ -157,6 +158,18 @@ def test_lines_that_come_together_are_written_at_once(monkeypatch: pytest.Monkey
     lines = "".join(writes).splitlines()
     assert [json.loads(line)["message"] for line in lines] == [f"line {number}" for number in range(20)]
     assert len(writes) < 5
+
+
+def test_a_line_that_cannot_be_written_is_told_and_the_next_are_written() -> None:
+    stream = io.StringIO()
+    listener = configure_logging("info", "json", stream)
+    logging.getLogger("x").info("broken", extra={"fields": {("no", "name"): 1}})
+    while not stream.getvalue():
+        time.sleep(0.01)
+    logging.getLogger("x").info("next")
+    told, after = map(json.loads, written(listener, stream))
+    assert told["level"] == "error" and "of x" in told["message"]
+    assert after["message"] == "next"
 
 
 def test_uvicorn_writes_no_access_lines_of_its_own() -> None:

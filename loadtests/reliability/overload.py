@@ -1,4 +1,4 @@
-"""`make overload`: ten times the capacity for a minute: what is let in is served in time, the rest is refused quickly.
+"""Ten times the capacity for a minute: what is let in is served in time, the rest is refused quickly.
 
 python -m loadtests.reliability.overload --capacity C [--seconds 60] [--write]
 
@@ -153,9 +153,6 @@ def verdicts(healthy: Phase, over: Phase, after: Phase, capacity: float) -> list
 def main(arguments: Sequence[str]) -> int:
     """Run, print and write; returns the exit code (1: a bar was missed, 2: refused, 4: the client voids the run)."""
     options = _parser().parse_args(arguments)
-    import os
-
-    os.nice(-5)
     try:
         with (
             target.target(options.url, options.anywhere) as there,
