@@ -36,6 +36,7 @@ Messages come from here and never contain the client's own text.
 """
 
 import random
+from typing import Literal
 
 
 class ReparteeError(Exception):
@@ -198,15 +199,19 @@ class ModelNotFound(ReparteeError):
         super().__init__("The model does not exist on this server.", "model")
 
 
+Quota = Literal["requests per second", "tokens per minute", "requests at once"]
+
+
 class QuotaExceeded(ReparteeError):
     """This key used up its own quota.
 
     Args:
+        quota: which of its quotas.
         retry_after: seconds until the same request would be admitted.
     """
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__("Rate limit reached for this API key.")
+    def __init__(self, quota: Quota, retry_after: float) -> None:
+        super().__init__(f"Rate limit reached for this API key: {quota}.")
         self.retry_after = retry_after
 
 

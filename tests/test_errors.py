@@ -16,4 +16,4 @@ def test_those_who_are_refused_together_do_not_come_back_together() -> None:
 
 
 def test_a_quota_is_told_exactly() -> None:
-    assert QuotaExceeded(3.0).retry_after == 3.0
+    assert QuotaExceeded("requests per second", 3.0).retry_after == 3.0

@@ -80,16 +80,16 @@ class Quota:
             QuotaExceeded: a limit is reached; nothing was charged.
         """
         if self._concurrency and self._open >= self._concurrency:
-            raise QuotaExceeded(OPEN_RETRY_SECONDS)
+            raise QuotaExceeded("requests at once", OPEN_RETRY_SECONDS)
         if self._tokens:
             level = self._tokens.level()
             if level <= 0:
-                raise QuotaExceeded(self._tokens.wait(1.0))
+                raise QuotaExceeded("tokens per minute", self._tokens.wait(1.0))
             if level <= self._open * self._usual_tokens:
-                raise QuotaExceeded(OPEN_RETRY_SECONDS)
+                raise QuotaExceeded("tokens per minute", OPEN_RETRY_SECONDS)
         if self._requests:
             if wait := self._requests.wait(1.0):
-                raise QuotaExceeded(wait)
+                raise QuotaExceeded("requests per second", wait)
             self._requests.take(1.0)
         self._open += 1
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,14 @@ class EngineProcess:
     def id(self) -> int | None:
         """Its process id while it lives."""
         return self._process.pid if self._process.returncode is None else None
+
+    @property
+    def end_reason(self) -> str:
+        """How it ended, for people; empty while it lives."""
+        code = self._process.returncode
+        if code is None:
+            return ""
+        return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
     def send(self, message: ToEngine) -> None:
         """Send a message; one to a process that ended is lost, as the end of the channel tells."""

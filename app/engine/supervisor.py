@@ -66,6 +66,7 @@ class EngineSupervisor:
         self._state = EngineState.STARTING
         self._leaving = False
         self._draining = asyncio.Event()
+        self._end_reason = ""
         self._begun = monotonic()
         self._start_seconds = 0.0
         self._phase_begun: float | None = None
@@ -189,7 +190,9 @@ class EngineSupervisor:
             pause = min(0.1 * 2.0**failures, _LONGEST_BACKOFF)
             if not self._may_start(pause):
                 break
-            logger.error("the engine process ended; starting it again in %.1f s", pause)
+            logger.error(
+                "the engine process ended (%s); starting it again in %.1f s", self._end_reason, pause
+            )
             self._observer.engine_restarted()
             self._set_state(EngineState.RESTARTING)
             await self._sleep(pause)
@@ -215,6 +218,7 @@ class EngineSupervisor:
             OSError: the system gives no process or no socket.
         """
         self._begun = monotonic()
+        self._end_reason = "it did not start"
         start = EngineProcess.start(self._config, self.on_message, self._answers)
         self._birth = asyncio.create_task(start, name="engine start")
         try:
@@ -237,6 +241,7 @@ class EngineSupervisor:
         self._observer.engine_process(None)
         if self._process is not None:
             await self._process.end()
+            self._end_reason = self._process.end_reason
             self._process = None  # only now: a stop that comes in between ends it again
 
     def _set_state(self, state: EngineState) -> None:

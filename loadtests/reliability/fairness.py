@@ -1,4 +1,4 @@
-"""`make fairness`: a tenant within its share beside a neighbour that asks for ten times its own.
+"""A tenant within its share beside a neighbour that asks for ten times its own.
 
 python -m loadtests.reliability.fairness --capacity C [--seconds 60] [--write]
 

@@ -11,7 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.body_limit import BodyLimitMiddleware
 from app.api.loop_lag import watch_loop_lag
-from app.api.middleware import METHODS_OF_PATH, RequestContextMiddleware, outcome_of, rejection_reason
+from app.api.middleware import (
+    METHODS_OF_PATH,
+    RequestContextMiddleware,
+    outcome_of,
+    rejection_reason,
+    send_error,
+)
+from app.errors import Draining
 from app.keys import KeyEntry, KeyRing
 from tests.api.conftest import build_app
 from tests.api.edge import MODEL, RecordingMetrics, build, client
@@ -404,3 +411,16 @@ async def test_loop_lag_is_sampled_until_the_end() -> None:
         await enough.wait()
     assert len(asyncio.all_tasks()) == tasks
     assert min(lags) >= 0
+
+
+@pytest.mark.parametrize(("generated", "outcome"), [(0, "rejected"), (3, "error")])
+async def test_what_was_let_in_and_cut_by_the_end_of_the_service_was_not_rejected(
+    metrics: RecordingMetrics, generated: int, outcome: str
+) -> None:
+    async def ends(scope: Scope, receive: Receive, send: Send) -> None:
+        observation = scope["state"]["observation"]
+        observation.generated_tokens = generated
+        await send_error(send, Draining(), observation)
+
+    await drive(RequestContextMiddleware(ends, metrics, MODEL), http_scope(), [])
+    assert metrics.observations[-1].outcome == outcome

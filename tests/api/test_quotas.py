@@ -33,6 +33,22 @@ def test_requests_per_second(clock: Clock) -> None:
     limited.admit()
 
 
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [
+        ({"requests_per_second": 1}, "requests per second"),
+        ({"concurrency": 1}, "requests at once"),
+        ({"tokens_per_minute": 1}, "tokens per minute"),
+    ],
+)
+def test_a_refusal_says_which_quota(clock: Clock, limits: dict[str, float], named: str) -> None:
+    limited = quota(clock, **limits)
+    limited.admit()
+    with pytest.raises(QuotaExceeded) as caught:
+        limited.admit()
+    assert str(caught.value) == f"Rate limit reached for this API key: {named}."
+
+
 def test_less_than_one_request_a_second(clock: Clock) -> None:
     limited = quota(clock, requests_per_second=0.5)
     limited.admit()

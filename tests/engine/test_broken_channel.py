@@ -97,6 +97,7 @@ class EngineThread:
     """In the place of an EngineProcess."""
 
     id = None
+    end_reason = "exit code 0"
     fault: Fault
 
     def __init__(self, channel: AsyncChannel, closed: asyncio.Event, theirs: socket.socket) -> None:

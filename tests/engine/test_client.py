@@ -192,7 +192,9 @@ async def test_answers_go_on_in_a_new_engine_where_the_old_one_ended(
     await assert_idle(engine, observer)
 
 
-async def test_new_work_is_refused_until_another_engine_runs(engine: AsyncEngine) -> None:
+async def test_new_work_is_refused_until_another_engine_runs(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     assert engine.process_id is not None
     stream = engine.submit([5, 6, 7], sampling=LONG)
     os.kill(engine.process_id, signal.SIGKILL)
@@ -202,6 +204,7 @@ async def test_new_work_is_refused_until_another_engine_runs(engine: AsyncEngine
     stream.close()
     assert engine.num_open == 0  # there is no process that could tell of its end
     await until(lambda: engine.state is EngineState.READY)
+    assert any("ended (SIGKILL)" in message for message in caplog.messages)
 
 
 async def test_readers_do_not_wait_for_ever(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ class SilentProcess:
     """Takes messages and answers none."""
 
     id = None
+    end_reason = "exit code 0"
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
@@ -124,7 +125,7 @@ async def test_a_process_that_ends_at_once_is_tried_again_ever_more_slowly(
     await engine.start()
     await until(lambda: len(caplog.records) >= 3)
     pauses = [record.args for record in caplog.records[:3]]
-    assert pauses == [(pytest.approx(0.2),), (pytest.approx(0.4),), (pytest.approx(0.8),)]
+    assert pauses == [("exit code 1", pytest.approx(pause)) for pause in (0.2, 0.4, 0.8)]
     assert engine.state is EngineState.RESTARTING
     with pytest.raises(EngineRestarting):
         engine.submit([5])
