@@ -124,9 +124,13 @@ class Settings(BaseSettings):
     max_inputs: Count = Field(32, ge=1, description="Most texts in one classification request.")
     max_questions: Count = Field(64, ge=1, description="Most questions in one decisions request.")
     max_waiting: Count = Field(
-        256, ge=1, description="Most sequences in the queue; beyond it requests get 503."
+        256,
+        ge=1,
+        description="Most sequences in the queue; what would be answered too late gets 503 well before.",
     )
-    request_timeout_seconds: Seconds = Field(120.0, gt=0, description="Deadline of requests that bring none.")
+    request_timeout_seconds: Seconds = Field(
+        120.0, gt=0, description="Deadline of requests without `x-request-timeout-ms`."
+    )
     keep_alive_seconds: Seconds = Field(
         15.0, gt=0, description="Silence on a stream after which a comment line is sent."
     )
