@@ -2,10 +2,11 @@
 
 import logging
 import os
-import queue
+from queue import SimpleQueue
 
 import pytest
 
+from app import logs
 from app.logs import ContextQueueHandler
 from tests.exposition import metrics_with, samples, value
 
@@ -30,7 +31,8 @@ def test_a_process_that_has_just_gone_is_no_error() -> None:
 
 
 def test_log_lines_that_nobody_took_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    handler = ContextQueueHandler(queue.Queue(1))
+    monkeypatch.setattr(logs, "QUEUE_RECORDS", 1)
+    handler = ContextQueueHandler(SimpleQueue())
     monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
     metrics = metrics_with()
     assert value(metrics, "log_lines_dropped_total") == 0
