@@ -34,8 +34,10 @@ _AHEAD_BYTES = 1024 * 1024
 """What may come of requests whose turn it is not yet, until none of them waits."""
 _ASK_SECONDS = 0.01
 _MOST_ASK_SECONDS = 0.05
-"""After the first a client that has ended its side is asked whether it is there, and as long after that again; each next
-wait is twice as long, up to the other. One that has left is noticed at the second asking, so within twice the other."""
+"""After the first a client that has ended its side is asked whether it is there, and as long after that again; each
+next wait is twice as long, up to the other. One that has left is noticed at the second asking where the network is
+fast, and else at the first after it said so.
+"""
 _ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
