@@ -5,7 +5,8 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.datastructures import Headers
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.api.error_handlers import render_error
 from app.api.middleware import log_refused_head, new_request_id
@@ -29,9 +30,14 @@ _FRAMING_FACTOR = 16
 """What may come around the bytes of a body, in chunks' sizes and behind the last: a fixed amount, and so many times its
 length, since a chunk may be of one byte. The first is more than one read, which may hold other requests too. The parser
 keeps an endless chunk extension or trailer to itself."""
+_AHEAD_BYTES = 1024 * 1024
+"""What may come of requests whose turn it is not yet, until none of them waits."""
 _ASK_SECONDS = 0.01
-"""After which a client that has ended its side is asked whether it is there, and as long after that again; each next
-wait is twice as long. So one that has left is noticed after two of these, four or eight where the network is slow."""
+_MOST_ASK_SECONDS = 0.05
+"""After the first a client that has ended its side is asked whether it is there, and as long after that again; each
+next wait is twice as long, up to the other. One that has left is noticed at the second asking where the network is
+fast, and else at the first after it said so.
+"""
 _ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -50,6 +56,9 @@ class StrictProtocol(HttpToolsProtocol):
     A client may end its own side and still read: it is answered. One that has left looks the same until something is
     written to it, so it is sent what obliges it to nothing until its answer begins. The offer to go on with another
     protocol is not taken up.
+
+    Requests that come ahead of an answer wait for it, in bounds, while the connection is read on: uvicorn would stop
+    reading, and so not notice that the client left, nor tell it to the request that runs.
     """
 
     def __init__(
@@ -65,7 +74,12 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_head = self._in_body = False
         self._received = self._body_bytes = 0
         """Bytes since the head began, or since it ended; and those of them that are the body."""
+        self._read_bytes = self._read_before = 0
+        """Of the read that is parsed; and the most of them that may belong to requests that ended in it."""
         self._parts: list[bytes] = []
+        self._running: RequestResponseCycle | None = None
+        """The request that is being answered; `cycle` is the last that came."""
+        self._ahead = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing is closed, and one too many is refused.
@@ -78,9 +92,12 @@ class StrictProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(self._limits.header_seconds, self._on_silence)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """No timer outlives the connection."""
+        """No timer outlives the connection, and no request its client."""
         self._stop_timer()
         self._stop_reader_timer()
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -91,6 +108,7 @@ class StrictProtocol(HttpToolsProtocol):
         """
         if self.parser is None or self.transport.is_closing():
             return
+        self._read_bytes, self._read_before = len(data), 0
         try:
             self._parse(memoryview(data))
         except HttpParserError:
@@ -103,6 +121,19 @@ class StrictProtocol(HttpToolsProtocol):
             self._refuse(HeadersTooLarge())
         elif self._in_body and self._received > _FRAMING_BYTES + _FRAMING_FACTOR * self._body_bytes:
             self._refuse(MalformedHttp())
+        elif self.pipeline:
+            self._read_on(len(data))
+
+    def _read_on(self, more: int) -> None:
+        """Go on reading while requests wait; where too much has come, answer the one that runs, and no other."""
+        self.flow.resume_reading()
+        self._ahead += more
+        if self._ahead > _AHEAD_BYTES and self._running is not None:
+            self._stop_timer()
+            self._in_head = self._in_body = False
+            self.pipeline.clear()
+            self.cycle, self.parser = self._running, None  # type: ignore[assignment]  # what comes now is dropped
+            self.cycle.keep_alive = False
 
     def _parse(self, data: memoryview) -> None:
         """Feed the parser; uvicorn would log a line or two of its own for much of what strangers send.
@@ -143,18 +174,20 @@ class StrictProtocol(HttpToolsProtocol):
         return True
 
     def _ask(self, seconds: float) -> None:
-        """Write until the answer begins: of two writes to nobody the second fails, which ends the connection."""
+        """Write until the last answer begins: of two writes to nobody the second fails, which ends the connection."""
         if self.transport.is_closing() or self.cycle is None or self.cycle.response_started:
             return
-        if not self.pipeline:  # or it would come into the answer to an earlier request
+        if (
+            self._running is not None and not self._running.response_started
+        ):  # or it would come into an answer
             self.transport.write(_ASKED)
-        self._timer = self.loop.call_later(seconds, self._ask, 2 * seconds)
+        self._timer = self.loop.call_later(seconds, self._ask, min(2 * seconds, _MOST_ASK_SECONDS))
 
     def on_message_begin(self) -> None:
         """Offer the transport's `abort` to the application: `close` would wait for the written bytes to leave."""
         super().on_message_begin()
         self.scope.setdefault("extensions", {})[ABORT] = {"abort": self.transport.abort}
-        self._in_head, self._received = True, 0
+        self._in_head, self._received = True, -self._read_before
         self._unset_keepalive_if_required()
         self._stop_timer()
         self._timer = self.loop.call_later(self._limits.header_seconds, self._on_slow_head)
@@ -197,7 +230,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self.parser.should_upgrade():
             return
         self._hand_on_body()
-        self._in_body = False
+        self._in_body, self._read_before = False, self._read_bytes
         super().on_message_complete()
         self._forget_answered()
 
@@ -208,8 +241,16 @@ class StrictProtocol(HttpToolsProtocol):
             self._parts.clear()
             super().on_body(body)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """It is a request's turn."""
+        self._running = cycle
+        if not self.pipeline:
+            self._ahead = 0
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """The answer is whole; its request may not be, where it was refused before its body."""
+        self._running = None
         super().on_response_complete()
         self._forget_answered()
         if self.transport.is_closing():

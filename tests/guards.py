@@ -240,6 +240,28 @@ GUARDS = (
         _T_PROTOCOL,
     ),
     Guard(
+        "HTTP: who has left is asked often",
+        _PROTOCOL,
+        "min(2 * seconds, _MOST_ASK_SECONDS)",
+        "2 * seconds",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: the request that runs is told",
+        _PROTOCOL,
+        "self._running.disconnected = True",
+        "pass",
+        _T_PROTOCOL,
+    ),
+    Guard("HTTP: read on while requests wait", _PROTOCOL, "self.flow.resume_reading()", "pass", _T_PROTOCOL),
+    Guard(
+        "HTTP: bytes of requests that wait",
+        _PROTOCOL,
+        "if self._ahead > _AHEAD_BYTES and",
+        "if False and",
+        _T_PROTOCOL,
+    ),
+    Guard(
         "HTTP: idle until a request begins",
         _PROTOCOL,
         "        try:\n            self._parse(memoryview(data))",
@@ -265,6 +287,13 @@ GUARDS = (
         "app/main.py",
         "*([own_pages] if settings.api_keys_file is None and not settings.allow_open else []),",
         "",
+        "tests/test_main.py",
+    ),
+    Guard(
+        "CORS: pages that hide where they come from",
+        "app/api/cors.py",
+        'not in ("", "file")',
+        'not in ("file",)',
         "tests/test_main.py",
     ),
     Guard(

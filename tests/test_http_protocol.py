@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -163,6 +164,7 @@ async def test_well_formed_requests_are_served() -> None:
         assert not [line for line in served.refusals() if not line.endswith(" 0.0")]
 
 
+LONG = "a: " + "b" * 10_000
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -275,6 +277,15 @@ async def test_a_head_at_its_bounds_is_served() -> None:
         fields = [HOST, CLOSE, *[f"a{number}: b" for number in range(61)]]
         fields.append("z: " + "b" * (16 * 1024 - sum(len(field) + 2 for field in fields) - 5))
         assert b" 200 " in await served.say(head(*fields, path="/" + "a" * 8191))
+
+
+async def test_a_head_is_not_charged_for_what_comes_before_it() -> None:
+    """They may come in one read, which ends within the head."""
+    async with serving() as served:
+        before = head(HOST, "content-length: 60000", method="POST") + bytes(60_000)
+        last = head(HOST, CLOSE, path="/b")
+        assert (await served.say(before + last[:9], last[9:], wait=0.1)).count(b" 200 ") == 2
+        assert error_of(await served.say(head(HOST)[:-2] + b"a" * 30_000)) == (431, "headers_too_large")
 
 
 async def test_a_slow_head_is_refused_and_silence_is_closed() -> None:
@@ -464,6 +475,93 @@ async def test_a_client_that_leaves_before_its_answer_is_missed() -> None:
             await asyncio.sleep(0.01)
         writer.close()
         await asyncio.wait_for(served.application.left.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        head(HOST, path="/late"),
+        head(HOST, "content-length: 200000", method="POST", path="/late") + bytes(150_000),
+        head(HOST, LONG, path="/late") * 200,
+    ],
+    ids=["a request", "a part of one", "too many"],
+)
+@pytest.mark.parametrize("reset", [False, True])
+async def test_who_leaves_with_requests_that_wait_is_missed_and_they_never_run(
+    waiting: bytes, reset: bool
+) -> None:
+    async with serving() as served:
+        _, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(head(HOST) + head(HOST, path="/never"))
+        while len(served.application.bodies) < 2:
+            await asyncio.sleep(0.01)
+        writer.write(waiting)
+        await asyncio.wait_for(writer.drain(), 10)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+        await asyncio.wait_for(served.application.left.wait(), 10)
+        assert served.application.paths == ["/", "/never"]
+
+
+async def test_requests_that_wait_are_read_whole_and_answered_in_order() -> None:
+    body = bytes(range(256)) * 1000
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        length = f"content-length: {len(body)}"
+        writer.write(head(HOST, path="/slow") + head(HOST, length, method="POST", path="/b"))
+        await reader.readuntil(b"begun")
+        writer.write(body + head(HOST, CLOSE, path="/c"))
+        (connection,) = served.connections
+        async with asyncio.timeout(10):
+            while connection.cycle.scope["path"] != "/c":
+                await asyncio.sleep(0.01)
+        assert served.application.paths == ["/slow"]
+        served.application.released.set()
+        assert (await asyncio.wait_for(reader.read(), 10)).count(b"ended") == 3
+        assert served.application.paths == ["/slow", "/b", "/c"]
+        assert served.application.bodies == [b"", body, b""]
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize("path", ["/slow", "/late"])
+async def test_who_sends_too_much_ahead_gets_the_answer_under_way_and_no_other(path: str) -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(head(HOST, path=path))
+        while not served.application.paths:
+            await asyncio.sleep(0.01)
+        for _ in range(4):
+            writer.write(head(HOST, LONG, path="/smuggled") * 50)
+            await asyncio.wait_for(writer.drain(), 10)
+        (connection,) = served.connections
+        async with asyncio.timeout(10):
+            while connection.parser is not None:
+                await asyncio.sleep(0.01)
+        served.application.released.set()
+        answer = await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 10)
+        assert answer.count(b"ended") == 1 and (CLOSE.encode() in answer) == (path == "/late")
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert served.application.paths == [path]
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def test_who_ends_its_side_is_asked_again_and_again() -> None:
+    """If each wait were twice the last without end, the twelfth asking would come after 40 s."""
+    async with serving() as served:
+        reader, writer = await served.half_closed(head(HOST, path="/late") + head(HOST))
+        async with asyncio.timeout(10):
+            for _ in range(12):
+                await reader.readuntil(b"HTTP/1.1 100 Continue\r\n\r\n")
+        served.application.released.set()
+        assert (await asyncio.wait_for(reader.read(), 10)).count(b"ended") == 2
+        writer.close()
+        await writer.wait_closed()
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,12 @@ async def test_a_refused_preflight_is_an_error_like_every_other(origin: str, met
         ("http://[::1]:8000", {}, 200),
         ("http://localhost:3000", {}, 200),
         ("http://shop.localhost", {}, 200),
-        ("null", {}, 200),
+        ("null", {}, 403),
+        ("null", {"cors_origins": ["https://shop.example"]}, 403),
+        ("null", {"cors_origins": ["null"]}, 200),
+        ("null", {"cors_origins": ["*"]}, 200),
+        ("file://", {}, 403),
+        ("", {}, 403),
         ("chrome-extension://abcdefgh", {}, 200),
         ("https://evil.example:8000", {}, 403),
         ("http://127.0.0.1.evil.example", {}, 403),
@@ -179,7 +184,7 @@ async def test_a_page_that_takes_the_service_for_its_own_site_is_refused(
     """A site whose name leads to 127.0.0.1 needs no preflight; its page then says so, and where it came from."""
     app = build_app(FakeEngine(), **settings)
     body = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
-    headers = {"origin": origin} if origin else {}
+    headers = {"origin": origin} if origin is not None else {}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://toy") as client:
         answer = await client.post("/v1/chat/completions", headers=headers, json=body)
     assert answer.status_code == status

@@ -60,10 +60,16 @@ class OwnPagesMiddleware:
 
 
 def is_own(origin: str) -> bool:
-    """Whether an origin is no site, or a page that this machine serves."""
+    """Whether an origin is a page that this machine serves, or of an installed program such as an extension.
+
+    `null` is neither: any page can put on that, by a frame that it locks in, and a file that somebody opens has it too,
+    or `file://`.
+    """
     try:
         url = urlsplit(origin)
         host = url.hostname or ""
     except ValueError:
         return False
-    return url.scheme not in ("http", "https") or is_loopback(host) or host.endswith(".localhost")
+    if url.scheme in ("http", "https"):
+        return is_loopback(host) or host.endswith(".localhost")
+    return url.scheme not in ("", "file")

@@ -47,6 +47,7 @@ _STAGES: dict[str, tuple[Stage, int, float]] = {
     "before the first token": ("first token", 2, 0.004),
     "in mid-stream": ("mid-stream", 2, 0.05),
     "whole call": ("whole call", 2, 0.05),
+    "pipelined": ("pipelined", 2, 0.05),
     "decision": ("decision", 2, 0.02),
 }
 """By name: the stage, how many others stay, and the most seconds that the client waits in it, drawn at random."""

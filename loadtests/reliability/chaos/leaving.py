@@ -28,9 +28,12 @@ def _decision(model: str) -> tuple[str, dict[str, Any]]:
     return "/v1/classify", {"model": model, "input": ["My coat is late. " * 60] * 8, "labels": labels}
 
 
-Stage = Literal["body", "first token", "mid-stream", "whole call", "decision"]
+Stage = Literal["body", "first token", "mid-stream", "whole call", "pipelined", "decision"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-"""Where a client leaves; with every place taken, one that waits for its first token is queued."""
+"""Where a client leaves; with every place taken, one that waits for its first token is queued.
+
+One that pipelines has sent another request by then, which waits for the answer to the first.
+"""
 
 
 async def leave(port: int, key: str, model: str, stage: Stage, patience: float = 0.02) -> float:
@@ -44,9 +47,12 @@ async def leave(port: int, key: str, model: str, stage: Stage, patience: float =
     """
     path, body = {
         "whole call": lambda: _chat(model, stream=False),
+        "pipelined": lambda: _chat(model, stream=False),
         "decision": lambda: _decision(model),
     }.get(stage, lambda: _chat(model, stream=True))()
     request = _request(path, msgspec.json.encode(body), key)
+    if stage == "pipelined":
+        request = 2 * _request(path, msgspec.json.encode(body), key, "keep-alive")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request[:-20] if stage == "body" else request)
@@ -91,9 +97,10 @@ async def read_nothing(port: int, key: str, model: str, seconds: float) -> bool:
     return tail != _LAST_CHUNK
 
 
-def _request(path: str, content: bytes, key: str) -> bytes:
+def _request(path: str, content: bytes, key: str, connection: str = "close") -> bytes:
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: {connection}\r\n"
+        f"Authorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
