@@ -4,11 +4,8 @@ from collections.abc import Sequence
 
 from app.masking.growing import MOST_HELD
 from app.masking.mask import replace
-from app.policy.detectors import Detector
+from app.policy.detectors import CONTEXT, Detector
 from app.policy.rules import Rule
-
-_CONTEXT = 8
-"""Characters before a text that a detector is shown."""
 
 
 class GuardedText:
@@ -52,7 +49,7 @@ class _Step:
         held = self._held + text
         spans, settled = self._detector.scan(held, self._before, last=last)
         self.acted = self.acted or bool(spans)
-        self._held, self._before = held[settled:], (self._before + held[:settled])[-_CONTEXT:]
+        self._held, self._before = held[settled:], (self._before + held[:settled])[-CONTEXT:]
         if self.rule.action == "flag":
             return text
         if len(self._held) > MOST_HELD:  # one thing longer than any that is to be kept in mind
