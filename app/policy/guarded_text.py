@@ -11,8 +11,8 @@ from app.policy.rules import Rule
 class GuardedText:
     """One answer under the rules in their order, each of which sees what those before it let through.
 
-    What may belong to something forbidden is held back until that is decided: mostly a word, at most `MOST_HELD`
-    characters and what came with them.
+    What may belong to something forbidden is held back until that is decided: mostly a word, of capitals or digits
+    `LONGEST_SPACED` characters and a word. A word may have `MOST_HELD` characters, and what came with them.
 
     Attributes:
         acted: the rules that found something.
