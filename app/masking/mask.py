@@ -3,7 +3,7 @@
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from app.masking.kinds import KINDS, NUMBER_KINDS
@@ -52,9 +52,9 @@ def find(text: str) -> list[Span]:
     spans = list[Span]()
     for kind in (*KINDS, *NUMBER_KINDS) if _MANY_DIGITS.search(plain) else KINDS:
         if kind.hint in plain and (kind.in_ascii or not plain.isascii()):
-            for start, end in kind.find(plain):
-                spans.append(Span(start, end, kind.name))
-                plain = plain[:start] + "\0" * (end - start) + plain[end:]
+            found = [Span(start, end, kind.name) for start, end in kind.find(plain)]
+            plain = _with(plain, found, lambda span: "\0" * (span.end - span.start))
+            spans += found
     spans.sort()
     if positions is None:
         return spans
@@ -63,12 +63,17 @@ def find(text: str) -> list[Span]:
 
 def replace(text: str, spans: Sequence[Span]) -> str:
     """The text with their names in square brackets in place of the spans, which are in order."""
+    return _with(text, spans, lambda span: f"[{span.name}]")
+
+
+def _with(text: str, spans: Sequence[Span], instead: Callable[[Span], str]) -> str:
+    """The text with something else in place of the spans, built once, however many they are."""
     if not spans:
         return text
     parts, done = list[str](), 0
-    for start, end, name in spans:
-        parts += text[done:start], f"[{name}]"
-        done = end
+    for span in spans:
+        parts += text[done : span.start], instead(span)
+        done = span.end
     return "".join([*parts, text[done:]])
 
 

@@ -4,18 +4,15 @@ from collections.abc import Sequence
 
 from app.masking.growing import MOST_HELD
 from app.masking.mask import replace
-from app.policy.detectors import Detector
+from app.policy.detectors import CONTEXT, Detector
 from app.policy.rules import Rule
-
-_CONTEXT = 8
-"""Characters before a text that a detector is shown."""
 
 
 class GuardedText:
     """One answer under the rules in their order, each of which sees what those before it let through.
 
-    What may belong to something forbidden is held back until that is decided: mostly a word, at most `MOST_HELD`
-    characters and what came with them.
+    What may belong to something forbidden is held back until that is decided: mostly a word, of capitals or digits
+    `LONGEST_SPACED` characters and a word. A word may have `MOST_HELD` characters, and what came with them.
 
     Attributes:
         acted: the rules that found something.
@@ -52,7 +49,7 @@ class _Step:
         held = self._held + text
         spans, settled = self._detector.scan(held, self._before, last=last)
         self.acted = self.acted or bool(spans)
-        self._held, self._before = held[settled:], (self._before + held[:settled])[-_CONTEXT:]
+        self._held, self._before = held[settled:], (self._before + held[:settled])[-CONTEXT:]
         if self.rule.action == "flag":
             return text
         if len(self._held) > MOST_HELD:  # one thing longer than any that is to be kept in mind

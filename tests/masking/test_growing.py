@@ -2,10 +2,11 @@
 
 import itertools
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.masking.growing import MOST_HELD, find_settled
+from app.masking.growing import LONGEST_SPACED, MOST_HELD, find_settled
 from app.masking.kinds import KINDS, NUMBER_KINDS
 from app.masking.mask import find, mask, replace
 
@@ -109,8 +110,40 @@ def test_prose_is_held_back_by_a_word() -> None:
     ]
 
 
+runs = st.lists(
+    st.sampled_from(PERSONAL)
+    | st.sampled_from(
+        ["1234 " * 30, "HELLO WORLD. ", "NO 5 OF 7 " * 14, "0 1 0 ", "415 ", "A-B.C ", "Bearer "]
+    )
+    | st.text("A09 -.:", max_size=5),
+    min_size=4,
+    max_size=14,
+).map("".join)
+
+
+@settings(max_examples=300)
+@given(runs)
+@example("1" * 100 + " Bearer " + "ab-cd" * 60 + " ")
+@example("1234 " * 20 + "010 62345678 " + "1234 " * 40)
+@example("A" * 20 + " eyJ" + "a" * 400 + "." + "b" * 400 + ".c d")
+@example("A " * 90 + "1" * 64 + "@" + ".".join(["2" * 63] * 8) + ".com A B")
+def test_capitals_and_digits_are_masked_like_the_whole(text: str) -> None:
+    """Where they are parted at spaces, too."""
+    assert "".join(shown(list(text))) == mask(text)
+
+
+@pytest.mark.parametrize("run", ["HELLO WORLD. ", "1234 ", "3.14 2.72 ", "A1 B2-C3 ", "0 0 1 "])
+def test_capitals_and_digits_are_held_back_by_what_has_spaces(run: str) -> None:
+    """A heading or a table flows."""
+    pieces = list(run * 40)
+    held = 0
+    for given_now, shown_now in zip(pieces, shown(pieces), strict=False):
+        held += len(given_now) - len(shown_now)
+        assert held <= LONGEST_SPACED + len(run)
+
+
 def test_what_never_breaks_is_held_up_to_a_bound() -> None:
-    digits = ["1234 "] * 4_000
+    digits = ["1234-"] * 4_000
     held = 0
     for given_now, shown_now in zip(digits, shown(digits), strict=False):
         held += len(given_now) - len(shown_now)

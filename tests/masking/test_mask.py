@@ -3,6 +3,7 @@
 import random
 import string
 from collections.abc import Callable
+from typing import SupportsIndex
 
 import pytest
 
@@ -274,3 +275,26 @@ def test_several_in_one_text() -> None:
     text = "a@example.com 或 13812345678，卡 4111 1111 1111 1111 12 件"
     assert mask(text) == "[email] 或 [phone]，卡 [card] 12 件"
     assert mask("12 4111 1111 1111 1111") == "12 [card]"
+
+
+class Watched(str):
+    """A text that counts the characters that are copied out of it, and of what is made of them by adding."""
+
+    __slots__ = ()
+    copied = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> "Watched":
+        part = Watched(super().__getitem__(key))
+        Watched.copied += len(part)
+        return part
+
+    def __add__(self, other: str) -> "Watched":
+        return Watched(super().__add__(other))
+
+
+@pytest.mark.parametrize("count", [10, 1_000])
+def test_a_text_is_copied_as_often_however_much_is_found(count: int) -> None:
+    Watched.copied = 0
+    text = Watched("13812345678, " * count)
+    assert mask(text) == "[phone], " * count
+    assert Watched.copied <= 2 * len(text)
