@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from app.bench.events import Events
+from loadtests.reliability.refusal import AT_ONCE_SECONDS
 
 EventKind = Literal[
     "status", "text", "tokens", "finish", "error", "done", "end", "cut", "left", "silent", "unreached"
@@ -69,6 +70,11 @@ class Exchange:
     def has(self, kind: EventKind) -> bool:
         """Whether it has an event of a kind."""
         return any(event.kind == kind for event in self.events)
+
+    @property
+    def refused_late(self) -> bool:
+        """Whether it was let in, waited, and was sent away all the same."""
+        return self.status in (429, 503) and self.ended - self.began > AT_ONCE_SECONDS
 
     @property
     def fate(self) -> Fate:

@@ -93,7 +93,7 @@ def _worst(name: str, bar: float | None, values: Sequence[float]) -> Figure:
 
 
 def _streams(lives: Sequence[Life]) -> Figure:
-    """Of the good streams that were open when an engine was killed."""
+    """Of the good streams that were open when an engine was killed; one that was let in and then refused has not ended."""
     met = [
         (exchange, life)
         for life in lives
@@ -101,7 +101,7 @@ def _streams(lives: Sequence[Life]) -> Figure:
         if exchange.tenant == GOOD
         and exchange.stream
         and any(exchange.began < fault.began < exchange.ended for fault in life.faults("kill"))
-        and exchange.fate != "refused"
+        and (exchange.fate != "refused" or exchange.refused_late)
     ]
     whole = sum(
         exchange.fate == "completed" and exchange.text == life.run.answers[exchange.question].text

@@ -155,10 +155,18 @@ def nonsense_is_refused(exchanges: Iterable[Exchange], faults: Sequence[Fault]) 
 
 
 def drained_whole(exchanges: Iterable[Exchange], drain: Fault) -> Iterator[str]:
-    """No answer that was open when the drain began, or was still taken, is broken off: each would fit its time."""
+    """No answer that was open when the drain began, or was still taken, is broken off: each would fit its time.
+
+    What waited for its turn then was let in as well, unless it is refused as soon as it was sent.
+    """
     for exchange in exchanges:
-        if exchange.ended >= drain.began and exchange.fate == "failed":
+        if exchange.ended < drain.began:
+            continue
+        if exchange.fate == "failed":
             yield f"{_name(exchange)} was broken off by the drain after {len(exchange.text)} characters"
+        elif exchange.began < drain.began and exchange.refused_late:
+            took = exchange.ended - exchange.began
+            yield f"{_name(exchange)} had been let in, and was refused by the drain after {took:.2f} s"
 
 
 def readiness_is_true(probes: Iterable[Probe], faults: Sequence[Fault]) -> Iterator[str]:

@@ -165,6 +165,15 @@ def test_an_answer_that_the_drain_breaks_off_is_seen() -> None:
     assert not list(rules.drained_whole([FAILED], Fault("drain", 11.0)))  # it was over
 
 
+def test_what_waited_when_the_drain_began_may_not_be_refused() -> None:
+    at_once = refused(began=10.0)
+    late = replace(refused(began=10.0), events=[Event(13.0, "status", "503"), Event(13.0, "end")])
+    (line,) = rules.drained_whole([at_once, late], Fault("drain", 10.2))
+    assert "was refused by the drain after 3.00 s" in line
+    assert not list(rules.drained_whole([late], Fault("drain", 9.9)))  # it was sent into the drain
+    assert not list(rules.drained_whole([late], Fault("drain", 14.0)))  # the drain is not what refused it
+
+
 @pytest.mark.parametrize(
     ("counted", "what"),
     [
