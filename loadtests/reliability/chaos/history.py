@@ -1,5 +1,6 @@
 """What clients, a probe and the one who injects faults wrote down; instants are seconds on `time.monotonic`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -108,6 +109,10 @@ class Probe:
     ready: bool | None
 
 
+_ON_ITS_WAY_SECONDS = 0.1
+"""After another process was seen a client may still read what the lost one had said; the other one takes longer to
+load its model."""
+
 FaultKind = Literal[
     "kill", "hang", "stall", "slow", "leave", "burst", "log", "descriptors", "clock", "bad", "drain"
 ]
@@ -120,7 +125,7 @@ class Fault:
     Attributes:
         ended: 0 while it lasts.
         replaced: when another engine process was seen.
-        serving: when the service was ready again.
+        serving: when a client got the first text that only another engine process can have said.
         note: what it did, for the log.
     """
 
@@ -130,6 +135,18 @@ class Fault:
     replaced: float | None = None
     serving: float | None = None
     note: str = ""
+
+
+def serving_again(exchanges: Iterable[Exchange], fault: Fault) -> float | None:
+    """When the first text came from the engine process that replaced a lost one; None where none did.
+
+    It may be the beginning of an answer, a whole decision, or how an interrupted stream goes on.
+    """
+    if fault.replaced is None:
+        return None
+    since = fault.replaced + _ON_ITS_WAY_SECONDS
+    texts = (event.at for one in exchanges for event in one.events if event.kind == "text")
+    return min((at for at in texts if at > since), default=None)
 
 
 class _Delta(msgspec.Struct):
