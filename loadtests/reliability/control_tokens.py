@@ -6,7 +6,7 @@ Each string goes into a conversation (split over messages and roles), a completi
 labels and what they mean). The control ids of the prompt must be those of the template with harmless contents, and the
 text between them must come back. The embedded model's tokenizer is tried as it is, with a normalizer that turns
 look-alikes into control tokens, and with control tokens that take in the spaces beside them. Exit code 1: one became
-a control token, or was not the same afterwards.
+a control token, or was not the same afterwards, or more than half were refused somewhere.
 """
 
 import argparse
@@ -49,6 +49,8 @@ from loadtests.machine import machine
 from loadtests.reliability.fuzz.texts import CONTROL, JOINERS, text
 
 EXIT_FOUND = 1
+MOST_REFUSED = 0.5
+"""Share of the strings that may be refused in any place of a prompt: those never get to where they could do harm."""
 EMBEDDED = Path(__file__).resolve().parents[2] / "models" / "repartee-support"
 ROLES = get_args(Role)
 _SHOWN = 10
@@ -179,14 +181,24 @@ class Subject:
 
 @dataclass
 class Found:
-    """What was tried, and what was wrong with it."""
+    """What was tried, and what was wrong with it.
+
+    Attributes:
+        strings: by tokenizer.
+        refused: by what they were to be a part of.
+    """
 
     seed: int
     strings: Counter[str] = field(default_factory=Counter)
     prompts: int = 0
-    refused: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def untried(self) -> list[str]:
+        """Where more strings were refused than may be."""
+        return [place for place in _PLACES if self.refused[place] > MOST_REFUSED * self.strings.total()]
 
 
 def variants(directory: Path) -> list[Variant]:
@@ -238,12 +250,12 @@ async def search(subjects: Sequence[Subject], seed: int, strings: int) -> Found:
         subject = subjects[index % len(subjects)]
         written = hostile(random_)
         found.strings[subject.variant.name] += 1
-        for one in (_try_chat, _try_completion, _try_decision):
+        for place, one in _PLACES.items():
             try:
                 faults = await one(subject, written, random_)
                 found.prompts += 1
             except InvalidRequest:
-                found.refused += 1
+                found.refused[place] += 1
                 continue
             found.faults += [
                 f"{fault} ({subject.variant.name}, string {index}): {written!a}" for fault in faults
@@ -285,6 +297,9 @@ async def _try_decision(subject: Subject, written: str, random_: random.Random) 
     return faults
 
 
+_PLACES = {"conversations": _try_chat, "completions": _try_completion, "decisions": _try_decision}
+
+
 def render(found: Found, facts: Mapping[str, str], command: str) -> str:
     """The dated page."""
     verdict = (
@@ -292,13 +307,17 @@ def render(found: Found, facts: Mapping[str, str], command: str) -> str:
         if found.faults
         else "**0 control ids from user bytes.**"
     )
+    refused = ", ".join(f"{number(found.refused[place])} of {place}" for place in _PLACES)
     lines = [
         f"# Control tokens, {datetime.date.today().isoformat()}\n",
         *[f"- {name}: {value}" for name, value in facts.items()],
         f"\nReproduce: `{command}`\n",
         f"{verdict} {number(found.strings.total())} strings, seed {found.seed}, in {number(found.seconds)} s: "
         f"{number(found.prompts)} prompts of conversations, completions and decisions, whose control ids must be the "
-        f"template's and whose text must come back; {number(found.refused)} were refused with a 400.\n",
+        f"template's and whose text must come back; refused with a 400 were {refused}.\n",
+        *[f"**Most strings were refused, and so not tried: {', '.join(found.untried)}.**\n"][
+            : bool(found.untried)
+        ],
         table(["tokenizer", "strings"], [[name, number(count)] for name, count in found.strings.items()]),
         "\nWhere control tokens take in spaces, the text between them is not compared.",
         *(["\nWrong:\n", *(f"- {fault}" for fault in found.faults[:_SHOWN])] if found.faults else []),
@@ -307,7 +326,7 @@ def render(found: Found, facts: Mapping[str, str], command: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, print, write; returns the exit code (1: a string was wrong)."""
+    """Run, print, write; returns the exit code (1: a string was wrong, or too many were refused)."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.reliability.control_tokens", description=(__doc__ or "").partition("\n")[0]
     )
@@ -333,7 +352,7 @@ def main(arguments: Sequence[str]) -> int:
     print(report)
     if options.write:
         dated_page.write("control-tokens", report)
-    return EXIT_FOUND if found.faults else 0
+    return EXIT_FOUND if found.faults or found.untried else 0
 
 
 if __name__ == "__main__":

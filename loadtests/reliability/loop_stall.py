@@ -6,7 +6,7 @@ A service with the embedded model gets a catalogue of the worst inputs for every
 and four at once, while another process probes /livez without a pause; the longest probe is the stall, and
 `prober.py` says what such a probe can see. Every input is sent in every round, since a machine has bad
 moments of its own: those show in the probes in peace, and in the column of the worst round. Ends by itself within ten
-minutes, with code 1 where the loop was held for longer than 50 ms.
+minutes, with code 1 where the loop was held for longer than 50 ms, and where an input was never let in.
 """
 
 import argparse
@@ -56,6 +56,11 @@ class Stalls:
     def greatest(self) -> float:
         """Of all rounds."""
         return max(*self.alone, *self.together)
+
+    @property
+    def tried(self) -> bool:
+        """Whether the service took it once at least: a 503 comes before an input is looked at."""
+        return bool(self.statuses - {503})
 
 
 @dataclass
@@ -118,7 +123,12 @@ def verdicts(figures: Figures) -> list[Gate]:
             0,
             False,
         ),
+        Gate("inputs that got nothing but 503", len(_untried(figures)), 0, False),
     ]
+
+
+def _untried(figures: Figures) -> list[str]:
+    return [f"{one.input.path}, {one.input.name}" for one in figures.stalls if not one.tried]
 
 
 def report(figures: Figures, command: str, rows: int) -> str:
@@ -138,6 +148,7 @@ def report(figures: Figures, command: str, rows: int) -> str:
             f"\nReproduce: `{command}`\n",
             "The longest probe of /livez beside each input, ms: the median of the rounds, and the worst of them.\n",
             gates_table(verdicts(figures)),
+            *[f"\n**Not tried, since every answer was a 503: {one}.**" for one in _untried(figures)],
             "\n## The worst of each route\n",
             table(head, [_row(found) for found in routes.values()]),
             f"\n## The {min(rows, len(worst))} worst\n",

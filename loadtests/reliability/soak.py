@@ -68,6 +68,10 @@ _ALLOWED: Mapping[str, Allowed] = {
     "KV cache share": Allowed(0.001),
 }
 """What is read, and by how much it may move."""
+_SERVED = ("chat, stream or whole", "decision", "four answers", "long prompt", "long answer", "tokenize")
+"""Of these, what a good client asks in order to be served."""
+MOST_REFUSED = 0.01
+"""Share of them: a service that refuses its load soaks in nothing."""
 _BROKEN = ("failed", "lost", "unreached")
 _COLUMNS = {
     "completed": ("completed",),
@@ -108,6 +112,12 @@ class Soak:
         return sum(
             count for (_, fate), count in self.fates.items() if fate in ("lost", "failed", "unreached")
         )
+
+    @property
+    def refused(self) -> float:
+        """Share of what a good client asked that was refused; 0 of nothing."""
+        asked = sum(count for (kind, _), count in self.fates.items() if kind in _SERVED)
+        return sum(self.fates[kind, "refused"] for kind in _SERVED) / asked if asked else 0.0
 
 
 class Load:
@@ -249,6 +259,8 @@ def render(soak: Soak, facts: Mapping[str, str], command: str) -> str:
         for kind in _KINDS
     ]
     verdict = "leaks: " + ", ".join(leaks) if leaks else "all that it took came back"
+    if soak.refused > MOST_REFUSED:
+        verdict += ", but good clients were refused too often"
     return "\n".join(
         [
             f"# Soak, {date.today().isoformat()}\n",
@@ -261,12 +273,14 @@ def render(soak: Soak, facts: Mapping[str, str], command: str) -> str:
             aligned(["quantity", "first", "median", "most", "last", "allowed", "verdict"], rows),
             "",
             aligned(["asked", *_COLUMNS], kinds),
+            f"\nOf what good clients asked, {100 * soak.refused:.2f} % was refused; the bar is {100 * MOST_REFUSED:g} "
+            "%. Nonsense and unknown paths are to be refused.",
         ]
     )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Soak, print, write; returns the exit code (1: a leak, or requests that failed, 2: nothing was measured)."""
+    """Soak, print, write; returns the exit code (1: a leak, or requests failed or refused, 2: nothing measured)."""
     options = _parser().parse_args(arguments)
     facts = machine()
     seconds = 60 * options.minutes
@@ -284,7 +298,7 @@ def main(arguments: Sequence[str]) -> int:
     print(page)
     if options.write:
         dated_page.write("soak", page)
-    return EXIT_LEAK if soak.leaks or soak.lost else 0
+    return EXIT_LEAK if soak.leaks or soak.lost or soak.refused > MOST_REFUSED else 0
 
 
 def _parser() -> argparse.ArgumentParser:

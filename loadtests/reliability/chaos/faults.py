@@ -54,8 +54,7 @@ async def _lose_engine(run: Run, fault: Fault, sig: signal.Signals) -> None:
             while run.probe.last_sent < fault.replaced:
                 await asyncio.sleep(0.01)
     if fault.replaced and await run.wait_ready(RECOVERY_SECONDS):
-        fault.serving = run.probe.seen[-1].got
-        fault.note = f"serving again after {fault.serving - fault.began:.2f} s"
+        fault.note = f"ready again after {run.probe.seen[-1].got - fault.began:.2f} s"
 
 
 async def stall(run: Run, fault: Fault) -> None:

@@ -1,11 +1,13 @@
 """What clients, a probe and the one who injects faults wrote down; instants are seconds on `time.monotonic`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
 
 from app.bench.events import Events
+from loadtests.reliability.refusal import AT_ONCE_SECONDS
 
 EventKind = Literal[
     "status", "text", "tokens", "finish", "error", "done", "end", "cut", "left", "silent", "unreached"
@@ -71,6 +73,11 @@ class Exchange:
         return any(event.kind == kind for event in self.events)
 
     @property
+    def refused_late(self) -> bool:
+        """Whether it was let in, waited, and was sent away all the same."""
+        return self.status in (429, 503) and self.ended - self.began > AT_ONCE_SECONDS
+
+    @property
     def fate(self) -> Fate:
         """What became of it."""
         if self.has("left"):
@@ -102,6 +109,10 @@ class Probe:
     ready: bool | None
 
 
+_ON_ITS_WAY_SECONDS = 0.1
+"""After another process was seen a client may still read what the lost one had said; the other one takes longer to
+load its model."""
+
 FaultKind = Literal[
     "kill", "hang", "stall", "slow", "leave", "burst", "log", "descriptors", "clock", "bad", "drain"
 ]
@@ -114,7 +125,7 @@ class Fault:
     Attributes:
         ended: 0 while it lasts.
         replaced: when another engine process was seen.
-        serving: when the service was ready again.
+        serving: when a client got the first text that only another engine process can have said.
         note: what it did, for the log.
     """
 
@@ -124,6 +135,18 @@ class Fault:
     replaced: float | None = None
     serving: float | None = None
     note: str = ""
+
+
+def serving_again(exchanges: Iterable[Exchange], fault: Fault) -> float | None:
+    """When the first text came from the engine process that replaced a lost one; None where none did.
+
+    It may be the beginning of an answer, a whole decision, or how an interrupted stream goes on.
+    """
+    if fault.replaced is None:
+        return None
+    since = fault.replaced + _ON_ITS_WAY_SECONDS
+    texts = (event.at for one in exchanges for event in one.events if event.kind == "text")
+    return min((at for at in texts if at > since), default=None)
 
 
 class _Delta(msgspec.Struct):

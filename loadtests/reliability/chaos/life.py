@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loadtests.reliability.chaos import rules
 from loadtests.reliability.chaos.asking import fault_free
 from loadtests.reliability.chaos.faults import HEAVY, LIGHT, NOBODY
-from loadtests.reliability.chaos.history import Fault, FaultKind
+from loadtests.reliability.chaos.history import Fault, FaultKind, serving_again
 from loadtests.reliability.chaos.probes import ReadinessProbe
 from loadtests.reliability.chaos.questions import good_questions
 from loadtests.reliability.chaos.rules import Counted
@@ -77,6 +77,8 @@ async def live(
     before_drain = len(run.exchanges)
     code = await _drain(run, engine_hangs)
     run.probe.stop()
+    for fault in run.faults:
+        fault.serving = serving_again(run.exchanges, fault)
     found = _violations(run, counted, before_drain)
     if not engine_hangs:
         good = [exchange for exchange in run.exchanges if exchange.tenant == GOOD]

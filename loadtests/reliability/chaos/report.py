@@ -93,7 +93,7 @@ def _worst(name: str, bar: float | None, values: Sequence[float]) -> Figure:
 
 
 def _streams(lives: Sequence[Life]) -> Figure:
-    """Of the good streams that were open when an engine was killed."""
+    """Of the good streams that were open when an engine was killed; one let in and then refused has not ended."""
     met = [
         (exchange, life)
         for life in lives
@@ -101,7 +101,7 @@ def _streams(lives: Sequence[Life]) -> Figure:
         if exchange.tenant == GOOD
         and exchange.stream
         and any(exchange.began < fault.began < exchange.ended for fault in life.faults("kill"))
-        and exchange.fate != "refused"
+        and (exchange.fate != "refused" or exchange.refused_late)
     ]
     whole = sum(
         exchange.fate == "completed" and exchange.text == life.run.answers[exchange.question].text
@@ -139,7 +139,8 @@ def render(lives: Sequence[Life], facts: Mapping[str, str], command: str) -> str
             f"nothing: {leavers:,}.\n",
             table(["property, the worst", "bar", "measured", "verdict"], rows),
             f"\nReadiness was looked at every {INTERVAL_SECONDS * 1e3:g} ms, so a figure of it may be too great by so "
-            "much and one answer.\n",
+            "much and one answer. Serving again is the first text or decision that a client got from the other engine: "
+            f"`/readyz` lies where it is ready more than {rules.FIRST_ANSWER_SECONDS:g} s before that.\n",
             table(
                 ["fault", "times", "of the last"],
                 [[kind, str(len(found)), found[-1].note if found else ""] for kind, found in done.items()],

@@ -12,6 +12,8 @@ DETECTED_SECONDS = 0.25
 """After a killed engine readiness may be claimed for so long."""
 STUCK_SECONDS = 3.0
 """After an engine stopped, the same."""
+FIRST_ANSWER_SECONDS = 1.0
+"""After a claim of readiness, somebody who asks has the beginning of an answer within so long."""
 SETTLE_SECONDS = 2.0
 """After a service is ready again, or a burst is over, refusals and failures may still come of it for so long."""
 _OUTCOMES: dict[Fate, tuple[str, ...]] = {
@@ -155,24 +157,39 @@ def nonsense_is_refused(exchanges: Iterable[Exchange], faults: Sequence[Fault]) 
 
 
 def drained_whole(exchanges: Iterable[Exchange], drain: Fault) -> Iterator[str]:
-    """No answer that was open when the drain began, or was still taken, is broken off: each would fit its time."""
+    """No answer that was open when the drain began, or was still taken, is broken off: each would fit its time.
+
+    What waited for its turn then was let in as well, unless it is refused as soon as it was sent.
+    """
     for exchange in exchanges:
-        if exchange.ended >= drain.began and exchange.fate == "failed":
+        if exchange.ended < drain.began:
+            continue
+        if exchange.fate == "failed":
             yield f"{_name(exchange)} was broken off by the drain after {len(exchange.text)} characters"
+        elif exchange.began < drain.began and exchange.refused_late:
+            took = exchange.ended - exchange.began
+            yield f"{_name(exchange)} had been let in, and was refused by the drain after {took:.2f} s"
 
 
 def readiness_is_true(probes: Iterable[Probe], faults: Sequence[Fault]) -> Iterator[str]:
-    """`/readyz` does not claim what is not so: an engine that is gone, or stands still."""
+    """`/readyz` does not claim what is not so: an engine that is gone, stands still, or does not answer yet."""
     grace = {"kill": DETECTED_SECONDS, "hang": STUCK_SECONDS}
     gone = [
-        (fault.kind, fault.began, fault.began + grace[fault.kind], fault.replaced)
+        (fault.kind, fault.began, fault.began + grace[fault.kind], _able(fault))
         for fault in faults
         if fault.kind in grace
     ]
     for probe in probes:
         for kind, began, since, until in gone:
             if probe.ready and probe.sent > since and (until is None or probe.got < until):
-                yield f"ready {probe.sent - began:.2f} s after a {kind}, and no other engine was there"
+                yield f"ready {probe.sent - began:.2f} s after a {kind}, and no other engine served"
+
+
+def _able(fault: Fault) -> float | None:
+    """From when on it may be called ready: a little before the first text of the other engine, which must be there."""
+    if fault.replaced is None or fault.serving is None:
+        return None
+    return max(fault.replaced, fault.serving - FIRST_ANSWER_SECONDS)
 
 
 def _meets(exchange: Exchange, faults: Iterable[Fault], kinds: Iterable[FaultKind]) -> bool:

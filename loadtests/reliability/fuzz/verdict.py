@@ -13,6 +13,9 @@ _REQUEST_ID = re.compile("req_[0-9a-f]{32}")
 _ERROR_FIELDS = {"message", "type", "param", "code"}
 _ECHOED = frozenset({"x-client-request-id"})
 """Comes back as it was sent, where it is a well-formed id."""
+_ENGINE_CODES = frozenset({"internal_error", "sequence_failed", "engine_died", "engine_restarting"})
+"""Of an error that ends a stream: before the first token it is a 500 or a restart, which are faults as well. For a
+failed sequence and a dead engine clients are told `internal_error`; logs and metrics tell them apart."""
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -84,7 +87,7 @@ def is_error(value: Any) -> bool:
 
 
 def faults_of_stream(body: bytes) -> list[str]:
-    """What is wrong with a stream that has ended: it says `[DONE]` last, or an error."""
+    """What is wrong with a stream that has ended: it says `[DONE]` last, or an error that is not of our own making."""
     events = [event for event in body.split(b"\n\n") if event and not event.startswith(b":")]
     if not body.endswith(b"\n\n") or not all(event.startswith(b"data: ") for event in events):
         return ["a stream that is no events"]
@@ -96,7 +99,10 @@ def faults_of_stream(body: bytes) -> list[str]:
     errors = [value for value in values if "error" in value]
     if done:
         return ["an error before [DONE]"] if errors else []
-    return [] if errors == values[-1:] and values and is_error(errors[0]) else ["a stream that just ends"]
+    if not values or errors != values[-1:] or not is_error(errors[0]):
+        return ["a stream that just ends"]
+    code = errors[0]["error"]["code"]
+    return [f"a stream that ends in {code}"] if code in _ENGINE_CODES else []
 
 
 def _echoes(reply: Reply) -> bool:

@@ -1,11 +1,13 @@
 """No string becomes a control token; and where one would, the search finds it."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from loadtests.reliability.control_tokens import Subject, main, render, search, variants
+from loadtests.reliability import control_tokens
+from loadtests.reliability.control_tokens import EXIT_FOUND, Found, Subject, main, render, search, variants
 
 pytestmark = pytest.mark.anyio
 
@@ -15,6 +17,22 @@ def test_two_thousand_strings(capsys: pytest.CaptureFixture[str]) -> None:
     report = capsys.readouterr().out
     assert code == 0, report
     assert "**0 control ids from user bytes.** 2,000 strings, seed 1" in report
+
+
+@pytest.mark.parametrize(("refused", "code"), [(50, 0), (51, EXIT_FOUND)])
+def test_strings_that_are_refused_were_not_tried(
+    refused: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a hundred, in decisions alone."""
+
+    async def searched(*_: object) -> Found:
+        return Found(1, Counter({"as it is": 100}), 300 - refused, Counter({"decisions": refused}))
+
+    monkeypatch.setattr(control_tokens, "search", searched)
+    assert main(["--strings", "100", "--seed", "1"]) == code
+    page = capsys.readouterr().out
+    assert f"0 of conversations, 0 of completions, {refused} of decisions" in page
+    assert ("and so not tried: decisions" in page) == bool(code)
 
 
 def _no_masks(subject: Subject) -> None:

@@ -1,5 +1,6 @@
 """The comparison of answers alone and in a mix: there is no difference, and one that there were would be found."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from app.engine.core.native_runner import NativeRunner
 from app.engine.core.scheduler import StepResult
 from loadtests.reliability import invariance
 from loadtests.reliability.failing_passes import KINDS
-from loadtests.reliability.invariance import EXIT_DIFFERENT, main
+from loadtests.reliability.invariance import EXIT_DIFFERENT, EXIT_NOTHING_SHOWN, Seen, main, not_shown, render
 
 FEW = ["--mixes", "10", "--bank", "20", "--seed", "3"]
 
@@ -37,6 +38,26 @@ def test_in_any_company_the_answers_are_the_same(capsys: pytest.CaptureFixture[s
         "tokens from the prefix cache",
     ):
         assert int(counts[name].replace(",", "")) > 0, name
+
+
+@pytest.mark.parametrize("missing", ["preemptions", "tokens from the prefix cache", *KINDS[1:]])
+def test_what_never_happened_was_not_shown(missing: str) -> None:
+    seen = {kind: Seen(counts=Counter({"passes that went wrong": 2})) for kind in KINDS}
+    seen[KINDS[0]].counts = Counter({"preemptions": 1, "tokens from the prefix cache": 64})
+    assert not_shown(seen) == []
+    if missing in KINDS:
+        seen[missing].counts.clear()
+    else:
+        del seen[KINDS[0]].counts[missing]
+    (told,) = not_shown(seen)
+    assert missing in told
+    assert f"happened here: {told}.**" in render(seen, {"ours": 2.0, "other": 1.0}, {}, "command")
+
+
+def test_a_run_that_shows_nothing_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """One mix, in which nothing goes wrong."""
+    assert main(["--mixes", "1", "--bank", "3", "--seed", "3"]) == EXIT_NOTHING_SHOWN
+    assert f"passes that went wrong, of {KINDS[1]}" in capsys.readouterr().out
 
 
 def test_roundings_that_change_with_the_batch_are_found(

@@ -57,10 +57,18 @@ def stalls(*seconds: float, status: int = 400) -> Figures:
 
 def test_the_usual_round_counts_and_the_worst_is_told() -> None:
     figures = stalls(0.01, 0.02, 0.9)
-    assert [gate.verdict for gate in verdicts(figures)] == ["pass", "pass"]
+    assert {gate.verdict for gate in verdicts(figures)} == {"pass"}
     assert "| 20 | 20 | 900 |" in report(figures, "command", 10)
 
 
 def test_an_answer_that_is_a_fault_of_ours_fails() -> None:
-    assert [gate.verdict for gate in verdicts(stalls(0.01, status=500))] == ["pass", "FAIL"]
-    assert [gate.verdict for gate in verdicts(stalls(0.01, status=504))] == ["pass", "pass"]
+    assert [gate.verdict for gate in verdicts(stalls(0.01, status=500))] == ["pass", "FAIL", "pass"]
+    assert [gate.verdict for gate in verdicts(stalls(0.01, status=504))] == ["pass", "pass", "pass"]
+
+
+def test_an_input_that_was_never_let_in_fails_by_its_name() -> None:
+    never, once = stalls(0.01, status=503), stalls(0.01, status=503)
+    once.stalls[0].statuses.add(400)
+    assert [gate.verdict for gate in verdicts(never)] == ["pass", "pass", "FAIL"]
+    assert "**Not tried, since every answer was a 503: /any, one.**" in report(never, "command", 10)
+    assert [gate.verdict for gate in verdicts(once)] == ["pass", "pass", "pass"]

@@ -1,5 +1,7 @@
 """The soak: what it reads of a service comes back, and a quantity that does not is named."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from loadtests.reliability import soak
@@ -33,6 +35,26 @@ def test_what_failed_is_counted_and_what_left_is_not() -> None:
     found.fates.update({("decision", "lost"): 1, ("decision", "failed"): 2, ("leaves", "cancelled"): 5})
     assert found.lost == 3
     assert "| decision " in render(found, {}, "command")
+
+
+@pytest.mark.parametrize(("refused", "code"), [(1, 0), (2, soak.EXIT_LEAK)])
+def test_a_load_that_was_refused_shows_nothing(
+    refused: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a hundred; nonsense is refused as it should be."""
+    found = read()
+    found.fates.update({("decision", "completed"): 100 - refused, ("decision", "refused"): refused})
+    found.fates.update({("nonsense", "refused"): 50, ("unknown path", "refused"): 50})
+
+    async def soaked(*_: object) -> Soak:
+        return found
+
+    monkeypatch.setattr(soak, "subject", lambda **_: nullcontext())
+    monkeypatch.setattr(soak, "soaked", soaked)
+    assert main([]) == code
+    page = capsys.readouterr().out
+    assert f"{refused}.00 % was refused" in page
+    assert ("good clients were refused too often" in page) == bool(code)
 
 
 def test_a_short_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from loadtests.reliability.chaos.history import Event, EventKind, Exchange, Fate, StreamReader, events_of
+from loadtests.reliability.chaos.history import (
+    Event,
+    EventKind,
+    Exchange,
+    Fate,
+    Fault,
+    StreamReader,
+    events_of,
+    serving_again,
+)
 
 STREAM = (
     b'data: {"choices":[{"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
@@ -51,3 +60,26 @@ def test_an_error_is_read_with_its_code() -> None:
 def test_the_fate_follows(events: list[tuple[EventKind, str]], stream: bool, fate: Fate) -> None:
     exchange = Exchange("t", "q", stream, 1, 0.0, [Event(1.0, kind, value) for kind, value in events])
     assert exchange.fate == fate
+
+
+def told(began: float, *texts: float) -> Exchange:
+    """A stream with texts at these instants."""
+    return Exchange("t", "q", True, 8, began, [Event(at, "text", "word ") for at in texts])
+
+
+@pytest.mark.parametrize(
+    ("seen", "serving"),
+    [
+        ([told(9.0, 9.5, 14.0, 14.1)], 14.0),  # an interrupted stream goes on
+        ([told(9.0, 9.5, 14.0), told(12.0, 13.0)], 13.0),  # one that was sent later is first
+        ([told(9.0, 9.5, 12.01, 16.0)], 16.0),  # the lost engine's last word was on its way
+        ([told(9.0, 9.5)], None),
+        ([Exchange("t", "q", True, 8, 13.0, [Event(13.1, "status", "503"), Event(13.1, "end")])], None),
+    ],
+)
+def test_serving_again_is_a_text_of_the_other_engine(seen: list[Exchange], serving: float | None) -> None:
+    assert serving_again(seen, Fault("kill", 10.0, replaced=12.0)) == serving
+
+
+def test_without_another_engine_nobody_is_served() -> None:
+    assert serving_again([told(9.0, 14.0)], Fault("kill", 10.0)) is None

@@ -70,6 +70,14 @@ def test_a_bar_that_is_missed(missed: Life, name: str) -> None:
     assert verdicts(missed)[name] == "MISSED"
 
 
+@pytest.mark.parametrize(("sent", "verdict"), [(98.0, "MISSED"), (99.8, "met")])
+def test_a_stream_that_waited_and_was_refused_has_not_ended(sent: float, verdict: str) -> None:
+    hurt = life()
+    events = [Event(100.5, "status", "503"), Event(100.5, "error", "engine_restarting"), Event(100.5, "end")]
+    hurt.run.exchanges.append(Exchange("good", "q", True, 8, sent, events))
+    assert verdicts(hurt)["engine killed: open streams that end byte-equal"] == verdict
+
+
 def test_the_worst_life_counts() -> None:
     assert verdicts(life(), life(serving=6.0))["engine killed: serving again"] == "MISSED"
 

@@ -165,6 +165,15 @@ def test_an_answer_that_the_drain_breaks_off_is_seen() -> None:
     assert not list(rules.drained_whole([FAILED], Fault("drain", 11.0)))  # it was over
 
 
+def test_what_waited_when_the_drain_began_may_not_be_refused() -> None:
+    at_once = refused(began=10.0)
+    late = replace(refused(began=10.0), events=[Event(13.0, "status", "503"), Event(13.0, "end")])
+    (line,) = rules.drained_whole([at_once, late], Fault("drain", 10.2))
+    assert "was refused by the drain after 3.00 s" in line
+    assert not list(rules.drained_whole([late], Fault("drain", 9.9)))  # it was sent into the drain
+    assert not list(rules.drained_whole([late], Fault("drain", 14.0)))  # the drain is not what refused it
+
+
 @pytest.mark.parametrize(
     ("counted", "what"),
     [
@@ -195,7 +204,7 @@ def test_one_that_left_may_have_been_answered(left: str) -> None:
 
 
 def test_a_lie_about_readiness_is_seen() -> None:
-    hang = Fault("hang", 20.0, 30.0, replaced=29.0)
+    hang = Fault("hang", 20.0, 30.0, replaced=29.0, serving=29.5)
     honest = [Probe(9.2, 9.21, True), Probe(9.3, 9.31, False), Probe(11.1, 11.11, True)]
     patient = [Probe(22.9, 22.91, True), Probe(23.1, 23.11, False), Probe(25.0, 25.1, None)]
     assert not list(rules.readiness_is_true([*honest, *patient], [KILL, hang]))
@@ -205,3 +214,12 @@ def test_a_lie_about_readiness_is_seen() -> None:
     assert (
         len(list(rules.readiness_is_true([Probe(99.0, 99.1, True)], [Fault("kill", 9.0)]))) == 1
     )  # never replaced
+
+
+def test_readiness_without_an_answer_is_a_lie() -> None:
+    """The other engine is there from 11 on, and says its first word at 15."""
+    slow = Fault("kill", 9.0, 16.0, replaced=11.0, serving=15.0)
+    early, soon = Probe(12.0, 12.01, True), Probe(14.1, 14.11, True)
+    (line,) = rules.readiness_is_true([early, soon], [slow])
+    assert "3.00 s after a kill" in line
+    assert len(list(rules.readiness_is_true([soon], [replace(slow, serving=None)]))) == 1  # it never spoke

@@ -1,7 +1,11 @@
 """What is wrong with an answer, and what is not."""
 
+import json
+
 import pytest
 
+from app.api.error_handlers import describe
+from app.errors import EngineDied, EngineRestarting, SequenceFailed
 from loadtests.reliability.fuzz.attempt import CANARY, Attempt, Expected, Piece
 from loadtests.reliability.fuzz.verdict import faults_of_stream, judge
 from loadtests.reliability.fuzz.wire import End, Heard, MalformedReply, replies
@@ -76,6 +80,22 @@ def test_silence_is_a_fault_where_an_answer_is_due() -> None:
 )
 def test_streams(events: str, found: list[str]) -> None:
     assert faults_of_stream(events.encode()) == found
+
+
+@pytest.mark.parametrize("code", ["internal_error", "sequence_failed", "engine_died", "engine_restarting"])
+def test_a_stream_that_the_engine_ends_is_a_fault(code: str) -> None:
+    events = f"data: {{}}\n\ndata: {ERROR.replace('invalid_value', code)}\n\n"
+    assert faults_of_stream(events.encode()) == [f"a stream that ends in {code}"]
+    stream = answer(200, events, ID, kind="text/event-stream; charset=utf-8")
+    assert faults(stream) == [f"a stream that ends in {code}"]
+
+
+def test_what_the_api_tells_of_its_engine_is_among_the_faults() -> None:
+    """The codes are those that a client is really told."""
+    for error in (SequenceFailed(), EngineDied(), EngineRestarting(1.0)):
+        event = f"data: {json.dumps(describe(error, 'req_1'))}\n\n"
+        (fault,) = faults_of_stream(event.encode())
+        assert fault.startswith("a stream that ends in ")
 
 
 def test_replies_are_read_strictly() -> None:
