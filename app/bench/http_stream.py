@@ -45,6 +45,14 @@ class Connections:
     key: str = ""
     _idle: list[tuple[float, Stream]] = field(default_factory=list)
 
+    def __enter__(self) -> "Connections":
+        """Closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close those that wait."""
+        self.close()
+
     async def take(self, address: SplitResult) -> Stream:
         """A connection that was idle for a short time only, or a new one.
 

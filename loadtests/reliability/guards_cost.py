@@ -97,11 +97,12 @@ async def speak(port: int, key: str, seed: int) -> float:
     chooser = random.Random(seed)
     body = {"model": Path(EMBEDDED_MODEL).name, "max_tokens": _TOKENS, "temperature": 0, "ignore_eos": True}
     url = f"http://127.0.0.1:{port}/v1/completions"
-    asked = [
-        stream(url, body | {"prompt": letters(64, chooser)}, connections=Connections(key))
-        for _ in range(STREAMS)
-    ]
-    return speed(await asyncio.gather(*asked))
+    with Connections(key) as connections:
+        asked = [
+            stream(url, body | {"prompt": letters(64, chooser)}, connections=connections)
+            for _ in range(STREAMS)
+        ]
+        return speed(await asyncio.gather(*asked))
 
 
 def measure(guarded: int, bare: int, key: str, requests: int, rounds: int) -> Figures:

@@ -16,10 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from app import logs, main, serve
 from app.api.admission import AdmissionMiddleware
 from app.api.body_limit import BodyLimitMiddleware
+from app.api.cors import OwnPagesMiddleware
 from app.api.security import AuthMiddleware, Principal
 from app.api.strict_json import StrictJsonRoute
 
-_GUARDS = (AuthMiddleware, AdmissionMiddleware, BodyLimitMiddleware)
+_GUARDS = (OwnPagesMiddleware, AuthMiddleware, AdmissionMiddleware, BodyLimitMiddleware)
 
 
 class Everybody:

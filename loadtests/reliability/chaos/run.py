@@ -67,10 +67,9 @@ class Run:
             await asyncio.gather(*crowd)
 
     async def _customer(self, questions: list[Question], over: asyncio.Event, chooser: random.Random) -> None:
-        connections = self.subject.connect(GOOD)
-        while not over.is_set():
-            exchange = await ask(self.subject.base, connections, GOOD, chooser.choice(questions))
-            self.exchanges.append(exchange)
-            thinks = _AFTER_REFUSAL_SECONDS if exchange.fate != "completed" else _THINK_SECONDS
-            await asyncio.sleep(chooser.uniform(0, 2 * thinks))
-        connections.close()
+        with self.subject.connect(GOOD) as connections:
+            while not over.is_set():
+                exchange = await ask(self.subject.base, connections, GOOD, chooser.choice(questions))
+                self.exchanges.append(exchange)
+                thinks = _AFTER_REFUSAL_SECONDS if exchange.fate != "completed" else _THINK_SECONDS
+                await asyncio.sleep(chooser.uniform(0, 2 * thinks))

@@ -122,7 +122,8 @@ class Subject:
         Raises:
             RequestFailed, OSError: there is no answer.
         """
-        body = await post(f"http://127.0.0.1:{self.port}/metrics", None, Connections(self.keys[SCRAPER]))
+        with Connections(self.keys[SCRAPER]) as connections:
+            body = await post(f"http://127.0.0.1:{self.port}/metrics", None, connections)
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(body.decode())

@@ -68,7 +68,12 @@ class Traffic:
                     return
                 yield offset, LIGHT_RATE
 
-        asyncio.run(open_loop(Server(self._base), self._next_ask, arrivals(), self.samples))
+        async def load() -> None:
+            server = Server(self._base)
+            with server.connections:
+                await open_loop(server, self._next_ask, arrivals(), self.samples)
+
+        asyncio.run(load())
 
     def busy(self, end: threading.Event) -> None:
         """As many as a few clients get answered."""
