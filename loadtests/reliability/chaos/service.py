@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,7 +122,8 @@ class Subject:
         Raises:
             RequestFailed, OSError: there is no answer.
         """
-        body = await post(f"http://127.0.0.1:{self.port}/metrics", None, Connections(self.keys[SCRAPER]))
+        with closing(self.connect(SCRAPER)) as connections:
+            body = await post(f"http://127.0.0.1:{self.port}/metrics", None, connections)
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(body.decode())
