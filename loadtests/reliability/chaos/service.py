@@ -122,7 +122,9 @@ class Subject:
         Raises:
             RequestFailed, OSError: there is no answer.
         """
-        body = await post(f"http://127.0.0.1:{self.port}/metrics", None, Connections(self.keys[SCRAPER]))
+        connections = self.connect(SCRAPER)
+        body = await post(f"http://127.0.0.1:{self.port}/metrics", None, connections)
+        connections.close()
         return {
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(body.decode())
