@@ -139,16 +139,20 @@ class Load:
                     break
                 await asyncio.sleep(max(0.0, began + at - time.monotonic()))
                 group.create_task(self._send())
-        for connections in self._connections.values():
-            connections.close()
+        self._close()
 
     async def warm_up(self, rate: float, seconds: float) -> None:
         """Use every block of the KV cache, and every way through the service."""
         self._connections = {tenant: self._service.connect(tenant) for tenant in self._service.keys}
         for _ in range(_LONG_PROMPTS):
             await self._ask(self._long(), "long prompt")
+        self._close()
         await self.run(rate, seconds)
         self._soak.fates.clear()
+
+    def _close(self) -> None:
+        for connections in self._connections.values():
+            connections.close()
 
     async def _send(self) -> None:
         (kind,) = self._chooser.choices(list(_KINDS), list(_KINDS.values()))
