@@ -111,6 +111,8 @@ def _check_upgrade(containers: Containers, up: "_Up", router: str, findings: Fin
             before = _container(containers, service)
             # podman-compose, unlike Docker, does not see that an image is new, so it is told.
             up("--no-deps", "--force-recreate", service, profile="scale")
+            # As `up --wait` of Docker does: the router takes a replica whose name is back for ready, until it asks.
+            eventually(partial(_is_healthy, containers, service), f"the new {service} is ready")
             eventually(partial(_replicas_are, router, 2), f"the router gives the new {service} work")
             require(_container(containers, service) != before, f"{service} was not made again")
     lost = len(streams) - counted(streams, "whole")
@@ -125,6 +127,13 @@ def _check_upgrade(containers: Containers, up: "_Up", router: str, findings: Fin
 
 def _replicas_are(router: str, number: int) -> bool:
     return httpx.get(f"{router}/replicas", timeout=10).text == f"{number}\n"
+
+
+def _is_healthy(containers: Containers, service: str) -> bool:
+    with suppress(CommandFailed):
+        containers.podman("healthcheck", "run", _container(containers, service))
+        return True
+    return False
 
 
 def _both_take_turns(containers: Containers, router: str) -> bool:
