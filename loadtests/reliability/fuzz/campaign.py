@@ -18,8 +18,8 @@ from loadtests.reliability.fuzz.verdict import judge
 from loadtests.reliability.fuzz.wire import End, Reply, exchange, replies
 
 SHARES = {openapi_cases.SOURCE: 0.15, bodies.SOURCE: 0.5, raw_http.SOURCE: 0.28, departures.SOURCE: 0.07}
-_AT_ONCE = {openapi_cases.SOURCE: 2, bodies.SOURCE: 4, raw_http.SOURCE: 16, departures.SOURCE: 2}
-"""Of raw bytes more, since many of them wait."""
+_AT_ONCE = {openapi_cases.SOURCE: 6, bodies.SOURCE: 4, raw_http.SOURCE: 16, departures.SOURCE: 8}
+"""More of those that mostly wait: of raw bytes, and of clients that leave after a while."""
 _BLOCK = 32
 _KEPT = 5
 """Failing inputs of each kind whose bytes are kept."""
