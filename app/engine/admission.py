@@ -1,7 +1,7 @@
 """Admission: whether a request that comes now would be answered in time, by what is pending and the pace of late."""
 
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -20,8 +20,8 @@ _OUTLIER = 4.0
 _STEPS = 10
 """Where so many full steps take longer than an objective, the objective was not meant for this machine."""
 _CALM, _FLOODED = 0.5, 0.05
-"""How long a request may be foreseen to wait, as a share of its objective, while few are refused and while many are.
-Half of it is for what is not foreseen."""
+"""How long a request may be foreseen to wait, as a share of its objective, while few of its tenant are refused and
+while many are. Half of it is for what is not foreseen."""
 _FEW = 4
 """And at least for so many answers."""
 _FLOOD = 20
@@ -89,7 +89,9 @@ class Admission:
         self._last_answer = clock()
         self._refused = 0.0
         """Refusals of the last second or so."""
-        self._refusals = deque[float](maxlen=_FLOOD)
+        self._last_refusal = 0.0
+        self._refusals = defaultdict[str, deque[float]](lambda: deque(maxlen=_FLOOD))
+        """Of each tenant the latest: who floods is judged as a flood, and not who is beside it."""
 
     def measured(self, step_seconds: float, step_tokens: int) -> None:
         """Take what a full step takes, from a warm-up, for the pace until there is a better one.
@@ -117,8 +119,9 @@ class Admission:
         wait = self._wait(work, now)
         late = wait - self._bound(work, now)
         if late > 0 or not self._has_place(work) or self._is_one_too_many(work, now):
-            self._refused = 1 + self._refused * math.exp(self._refusals[-1] - now) if self._refusals else 1.0
-            self._refusals.append(now)
+            self._refused = 1 + self._refused * math.exp(self._last_refusal - now)
+            self._last_refusal = now
+            self._refusals[work.tenant].append(now)
         elif work.timeout is None or wait <= work.timeout:
             return
         else:  # by its own deadline, which says nothing of the service
@@ -174,16 +177,17 @@ class Admission:
             tokens = stats.tokens - stats.drafted + stats.accepted
             self._gain.measured(stats.sequences, tokens, stats.seconds)
 
-    def _is_flooded(self, now: float) -> bool:
-        """Whether many were refused of late."""
+    def _floods(self, tenant: str, now: float) -> bool:
+        """Whether many of a tenant's requests were refused of late."""
         objectives = (self.due(task) for task in self._objectives)
         within = max((one for one in objectives if one is not None), default=0.0)
-        return len(self._refusals) == _FLOOD and now - self._refusals[0] < within
+        refusals = self._refusals.get(tenant)
+        return refusals is not None and len(refusals) == _FLOOD and now - refusals[0] < within
 
     def _is_one_too_many(self, work: Work, now: float) -> bool:
-        """Whether there is a flood, and this tenant has its share of the sequences that are worth being open."""
+        """Whether this tenant floods, and has its share of the sequences that are worth being open."""
         worth = self._gain.enough()
-        if worth is None or len(self._open) < worth or not self._is_flooded(now):
+        if worth is None or len(self._open) < worth or not self._floods(work.tenant, now):
             return False
         tenants = {*self._open.values(), work.tenant}
         return sum(tenant == work.tenant for tenant in self._open.values()) >= worth / len(tenants)
@@ -213,7 +217,7 @@ class Admission:
         objective = self.due(work.task)
         if objective is None:
             return math.inf
-        share = _FLOODED if self._is_flooded(now) else _CALM
+        share = _FLOODED if self._floods(work.tenant, now) else _CALM
         return max(share * objective, _FEW * self._seconds_per_answer)
 
     def _has_place(self, work: Work) -> bool:

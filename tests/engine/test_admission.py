@@ -260,17 +260,32 @@ def test_no_more_are_open_in_a_flood_than_are_worth_it() -> None:
     service.ask(tokens=0)
 
 
-def test_what_is_worth_being_open_is_shared() -> None:
+def test_what_is_worth_being_open_is_shared_by_those_who_flood() -> None:
     service = Service({"chat": 2.0})
     service.learn()
     for sequences in (1, 2, 4, 8, 16):
         stepped(service, sequences, milliseconds=1.0 + sequences)
     flooded(service, sequences=16)
     refusal(service, tokens=0)
+    for _ in range(20):
+        refusal(service, "other", tokens=10_000, sequences=1000)
     for _ in range(8):
         number = service.ask("other", tokens=0)
         service.answer(number, seconds=0.0)
     refusal(service, "other", tokens=0)
+
+
+def test_who_stays_within_its_share_does_not_pay_for_a_neighbours_flood() -> None:
+    service = Service({"chat": 40.0})
+    service.learn()
+    for _ in range(60):
+        with suppress(Overloaded):
+            service.ask("loud")
+    refusal(service, "loud")
+    for _ in range(
+        5
+    ):  # under a flood of its own it would be four answers at most, its neighbour's among them
+        service.ask("quiet")
 
 
 def test_where_more_always_do_more_any_number_is_worth_it() -> None:
