@@ -236,7 +236,7 @@ def _patient_objectives(folder: Path) -> Path:
     """A table by which so many streams at once are not too late: what they take is asked here, and not how soon."""
     path = folder / "slos.toml"
     path.write_text(
-        '[[slo]]\nname = "ttft"\ntasks = ["completion"]\nobjective = 0.99\nthreshold_seconds = 60.0\n',
+        '[[slo]]\nname = "ttft"\ntasks = ["completion"]\nobjective = 0.99\nthreshold_seconds = 20.0\n',
         encoding="utf-8",
     )
     return path
