@@ -213,16 +213,16 @@ def test_ci_installs_what_is_missing_and_leaves_no_service_running(
         (tmp_path / name).chmod(0o755)
     subprocess.run([ROOT / ".ci/run"], env={"PATH": str(tmp_path)}, timeout=60, check=True)
     calls = (tmp_path / "calls").read_text().splitlines()
-    made = ["make .venv/.guidellm CI=true", "make check CI=true", "make test CI=true"]
-    assert calls[-3:] == made
+    made = ["make .venv/.guidellm CI=true", "make check CI=true", "make test CI=true", "make fuzz CI=true"]
+    assert calls[-4:] == made
     missing = [package for tool, package in TOOLS.items() if tool not in installed]
     if not missing:
         assert calls == made
         return
     assert all(package in calls[1].split() for package in missing)
     assert set(TOOLS.values()) & set(calls[1].split()) == set(missing)
-    assert {call.split()[1] for call in calls[2:-3]} == SERVICES
-    assert all(" stop " in call for call in calls[2:-3])
+    assert {call.split()[1] for call in calls[2:-4]} == SERVICES
+    assert all(" stop " in call for call in calls[2:-4])
 
 
 def test_ci_installs_every_package_that_a_test_requires() -> None:
