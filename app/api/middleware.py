@@ -158,7 +158,7 @@ class _Exchange:
             observation.outcome = "cancelled"
         elif observation.outcome == "ok":
             observation.outcome = outcome_of(self.status)
-            if observation.outcome == "rejected" and observation.generated_tokens:
+            if self.status == 503 and observation.generated_tokens:
                 observation.outcome = "error"  # it was let in, and cut at the end of a drain
         if observation.outcome == "cancelled":
             self.status = CLIENT_CLOSED_REQUEST

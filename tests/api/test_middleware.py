@@ -18,7 +18,7 @@ from app.api.middleware import (
     rejection_reason,
     send_error,
 )
-from app.errors import Draining
+from app.errors import Draining, InvalidRequest, ReparteeError
 from app.keys import KeyEntry, KeyRing
 from tests.api.conftest import build_app
 from tests.api.edge import MODEL, RecordingMetrics, build, client
@@ -413,14 +413,17 @@ async def test_loop_lag_is_sampled_until_the_end() -> None:
     assert min(lags) >= 0
 
 
-@pytest.mark.parametrize(("generated", "outcome"), [(0, "rejected"), (3, "error")])
+@pytest.mark.parametrize(
+    ("error", "generated", "outcome"),
+    [(Draining(), 0, "rejected"), (Draining(), 3, "error"), (InvalidRequest("No."), 3, "rejected")],
+)
 async def test_what_was_let_in_and_cut_by_the_end_of_the_service_was_not_rejected(
-    metrics: RecordingMetrics, generated: int, outcome: str
+    metrics: RecordingMetrics, error: ReparteeError, generated: int, outcome: str
 ) -> None:
     async def ends(scope: Scope, receive: Receive, send: Send) -> None:
         observation = scope["state"]["observation"]
         observation.generated_tokens = generated
-        await send_error(send, Draining(), observation)
+        await send_error(send, error, observation)
 
     await drive(RequestContextMiddleware(ends, metrics, MODEL), http_scope(), [])
     assert metrics.observations[-1].outcome == outcome
