@@ -38,6 +38,8 @@ _MOST_ASK_SECONDS = 0.05
 next wait is twice as long, up to the other. One that has left is noticed at the second asking where the network is
 fast, and else at the first after it said so.
 """
+_LAST_REQUEST_SECONDS = 0.1
+"""At the end of the service what is on its way is still answered; uvicorn looks again after so long in any case."""
 _ASKED = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -266,6 +268,17 @@ class StrictProtocol(HttpToolsProtocol):
         super().resume_writing()
         if not self.transport.is_closing():
             self._stop_reader_timer()
+
+    def shutdown(self) -> None:
+        """The service ends: a connection without a request stays a little, for one that is on its way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, self._end_unless_asked)
+        else:
+            super().shutdown()
+
+    def _end_unless_asked(self) -> None:
+        if not self._in_head and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
 
     def timeout_keep_alive_handler(self) -> None:
         """No request came for a while."""

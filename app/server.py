@@ -5,6 +5,7 @@ import errno
 import logging
 import math
 import os
+import select
 import signal
 import socket
 import time
@@ -26,6 +27,9 @@ new_event_loop = uvloop.new_event_loop
 """The loop that the service runs on. uvicorn is asked to serve on a loop that runs already, so it does not choose."""
 _LAST_BYTES_SECONDS = 0.3
 """What readers of error events have left after a drain that took all its time; uvicorn takes fractions, too."""
+_LAST_ACCEPTS = 1000
+"""Closing a port resets the connections that wait to be accepted; a flood of them must not keep the process."""
+_CLOSE = (b"connection", b"close")
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 """What a machine without IPv6 says to one of the two addresses of `localhost`."""
 
@@ -81,6 +85,9 @@ class Server(uvicorn.Server):
     uvicorn closes it at the signal, so that load balancers learn of the end by refused connections. Here, after
     SIGTERM, `/readyz` says 503 while new work is still taken (the delay), then new work gets a 503 while open streams
     go on (the drain), and only then is the port closed. Streams that are not finished by then end with an error event.
+
+    A request that is sent just when its connection is closed is lost, and a client cannot know whether it was served.
+    So every answer from the signal on is its connection's last, and connections are closed a little after the port.
     """
 
     def __init__(self, config: uvicorn.Config, engine: AsyncEngine, settings: Settings) -> None:
@@ -133,12 +140,32 @@ class Server(uvicorn.Server):
             *(signal.Signals(sig).name, delay, self._drain_seconds, self._engine.num_open),
         )
         self._engine.leave()
+        self._keep_no_connections()
         await asyncio.sleep(delay)
         started = time.monotonic()
         await self._engine.stop(self._drain_seconds)
         # What is left are bytes on their way to slow readers.
         left = self._drain_seconds - (time.monotonic() - started)
         self.config.timeout_graceful_shutdown = max(_LAST_BYTES_SECONDS, left)  # type: ignore[assignment]
+
+    def _keep_no_connections(self) -> None:
+        """Let every answer that begins from now on end its connection: uvicorn does as the field says."""
+        self.config.encoded_headers.append(_CLOSE)  # it makes the fields anew once a second
+        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the port, then the connections: those that came last are told, too, that it is over."""
+        waiting = select.poll()
+        for listener in sockets or []:
+            waiting.register(listener, select.POLLIN)
+        for _ in range(_LAST_ACCEPTS):
+            if not waiting.poll(0):
+                break
+            await asyncio.sleep(0)  # the loop accepts one at a time
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0)  # what was accepted last is a connection then
+        await super().shutdown(sockets)
 
 
 def uvicorn_config(app: object, settings: Settings, metrics: Metrics) -> uvicorn.Config:

@@ -371,6 +371,26 @@ async def test_an_idle_connection_keeps_nothing_of_its_request() -> None:
         await writer.wait_closed()
 
 
+@pytest.mark.parametrize("begun", [b"", b"GET /before HTTP/1.1\r\nHost: a\r\n\r\n"])
+async def test_a_request_on_its_way_at_the_end_of_the_service_is_answered(begun: bytes) -> None:
+    """The connection is new or was kept; then it ends, as one does that nothing is asked on."""
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        silent, other = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(begun)
+        if begun:
+            await reader.readuntil(b"0\r\n\r\n")
+        while len(served.connections) < 2:
+            await asyncio.sleep(0.01)
+        for connection in served.connections:
+            connection.shutdown()
+        writer.write(head(HOST, path="/last"))
+        assert b" 200 " in await asyncio.wait_for(reader.readuntil(b"0\r\n\r\n"), 10)
+        assert await asyncio.wait_for(silent.read(), 10) == b""
+        writer.close()
+        other.close()
+
+
 async def test_a_body_that_is_still_sent_after_its_answer_is_no_other_request() -> None:
     async with serving() as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)

@@ -48,6 +48,16 @@ def _app(stall_seconds: float) -> ASGIApp:
     return app
 
 
+async def _brief(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+        return
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})
+
+
 async def _until(condition: Callable[[], object]) -> None:
     while not condition():
         await asyncio.sleep(0.01)
@@ -91,6 +101,28 @@ async def test_a_second_signal_cuts_off_who_does_not_read_after_the_drain(
     assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == [
         "a second signal; open requests that are cut off: 1"
     ]
+
+
+async def test_who_was_connected_when_the_port_closed_is_answered_and_told_that_it_was_the_last() -> None:
+    """Some wait to be accepted when the end begins: nothing runs between their connections and that."""
+    settings = Settings(model="m", drain_delay_seconds=0, drain_seconds=10)
+    engine = AsyncEngine(settings.engine_config(), RecordingObserver())
+    server = Server(uvicorn_config(_brief, settings, Metrics("toy")), engine, settings)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        async with asyncio.timeout(30):
+            await _until(lambda: server.started)
+            signal.raise_signal(signal.SIGTERM)
+            while server._drain is None or not server._drain.done():
+                await asyncio.sleep(0)
+            clients = [socket.create_connection(listener.getsockname()) for _ in range(20)]
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await serving
+    for client in clients:
+        with client, client.makefile("rb") as reader:
+            head = reader.read().lower()
+            assert head.startswith(b"http/1.1 204") and head.count(b"connection: close") == 1
 
 
 def test_a_port_in_use_is_told_in_one_sentence() -> None:

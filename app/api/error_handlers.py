@@ -115,8 +115,6 @@ def render_error(error: errors.ReparteeError, request_id: str) -> tuple[int, dic
     headers = {"content-type": "application/json"} | _retry_headers(getattr(error, "retry_after", None))
     if isinstance(error, errors.AuthenticationFailed):
         headers["www-authenticate"] = "Bearer"
-    if isinstance(error, errors.Draining):
-        headers["connection"] = "close"  # lest its next request meets the end of the process
     return _shape_of(error).status, headers, json.dumps(describe(error, request_id)).encode()
 
 

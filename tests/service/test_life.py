@@ -121,6 +121,7 @@ def test_work_that_comes_before_balancers_look_away_is_served() -> None:
             f"{service.url}/v1/chat/completions", json=STREAM | {"stream": False, "max_tokens": 3}, timeout=60
         )
         assert late.status_code == 200 and service.readiness() == 503
+        assert late.headers.get_list("connection") == ["close"]  # its next request goes to another replica
         assert service.process.wait(30) == 0
 
 

@@ -149,10 +149,14 @@ def counts_agree(exchanges: Sequence[Exchange], counted: Counted) -> Iterator[st
 
 
 def nonsense_is_refused(exchanges: Iterable[Exchange], faults: Sequence[Fault]) -> Iterator[str]:
-    """What nobody may ask is a 4xx, no 500 and no answer; a 503, unread, only where good requests may get one, too."""
+    """What nobody may ask is a 4xx, no 500 and no answer; a 503, unread, only where good requests may get one, too.
+
+    Whether it may have no answer at all is another rule's.
+    """
     for exchange in exchanges:
         unread = exchange.status == 503 and _meets(exchange, faults, _HARMFUL)
-        if exchange.question.startswith("bad") and not (400 <= exchange.status < 500 or unread):
+        refused = 400 <= exchange.status < 500 or unread
+        if exchange.question.startswith("bad") and exchange.status and not refused:
             yield f"{_name(exchange)} got {exchange.status}"
 
 

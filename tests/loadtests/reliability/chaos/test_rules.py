@@ -158,6 +158,10 @@ def test_nonsense_that_is_not_refused_is_seen(status: str) -> None:
     unread = refused(question="bad 2")
     assert len(list(rules.nonsense_is_refused([whole(), unread, bad], []))) == 2  # a 503 neither
     assert len(list(rules.nonsense_is_refused([whole(), unread, bad], [KILL]))) == 1
+    unanswered = exchange("cut", question="bad 3")
+    assert not list(rules.nonsense_is_refused([unanswered], [])) and list(
+        rules.never_silent([unanswered], [])
+    )
 
 
 def test_an_answer_that_the_drain_breaks_off_is_seen() -> None:
