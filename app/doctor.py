@@ -38,6 +38,7 @@ from app.settings import (
     UnknownSetting,
     UnsafeSetting,
     explain,
+    is_loopback,
     load_settings,
     refuse_unsafe,
 )
@@ -118,17 +119,24 @@ def _address(settings: Settings) -> Finding:
 
 def _keys(settings: Settings) -> Finding:
     if settings.api_keys_file is None:
-        who = "anyone who reaches it" if settings.allow_open else "this machine alone"
+        who = "this machine alone" if is_loopback(settings.host) else "anyone who reaches it"
         return Finding("keys", "ok", f"none: {who} may use the service")
     try:
         ring = KeyRing.load(settings.api_keys_file)
     except InvalidKeysFile as error:
-        return Finding("keys", "failed", f"{settings.api_keys_file}: {error}")
-    detail = f"{len(ring.entries)} in {settings.api_keys_file}"
-    if not any("metrics" in entry.scopes for entry in ring.entries):
-        cure = "`python -m app keys new --tenant ops --scope metrics` makes one."
-        return Finding("keys", "warning", f"{detail}, none of them for Prometheus. {cure}")
-    return Finding("keys", "ok", detail)
+        cure = "`python -m app keys new` prints an entry; the file is a JSON list of them."
+        return Finding("keys", "failed", f"{settings.api_keys_file}: {error}. {cure}")
+    valid = [entry for entry in ring.entries if not entry.has_expired()]
+    expired = [entry.id for entry in ring.entries if entry not in valid]
+    detail = f"{len(valid)} in {settings.api_keys_file}"
+    if expired:
+        detail = f"{detail}, and expired: {', '.join(expired)}"
+    cure = "`python -m app keys new --tenant ops --scope metrics` makes one."
+    if not valid:
+        return Finding("keys", "failed", f"{detail}. Nobody can use the service: add keys, or later days.")
+    if not any("metrics" in entry.scopes for entry in valid):
+        return Finding("keys", "warning", f"{detail}; none is for Prometheus. {cure}")
+    return Finding("keys", "warning" if expired else "ok", detail)
 
 
 def _objectives(settings: Settings) -> Finding:
@@ -164,20 +172,21 @@ def _collector(endpoint: str) -> Finding:
 
 def _model(settings: Settings) -> tuple[list[Finding], Path | None]:
     """What the API process reads of the model, and where it lies if it can be used."""
+    unread = [Finding("policy", "warning", f"{settings.policy_file} is not looked at: that needs the model")]
+    without = unread if settings.policy_file else []
     try:
         directory = model_directory(settings.model, fetch=False)
     except ModelNotFetched as error:
-        return [Finding("model files", "warning", str(error))], None
+        return [Finding("model files", "warning", str(error)), *without], None
     except ModelNotAvailable as error:
-        return [Finding("model files", "failed", str(error))], None
+        return [Finding("model files", "failed", str(error)), *without], None
     try:
         tokenizer = Tokenizer.from_directory(directory)
         load_prompts(str(directory))
         load_sampling_defaults(str(directory))
     except InvalidModelFile as error:
-        return [
-            Finding("model files", "failed", f"{error}. Copy the model anew, or set REPARTEE_MODEL.")
-        ], None
+        cure = "Copy the model anew, or set REPARTEE_MODEL."
+        return [Finding("model files", "failed", f"{error}. {cure}"), *without], None
     chat = "with" if tokenizer.has_chat_template else "without"
     found = [Finding("model files", "ok", f"{directory}, {chat} a chat template")]
     try:

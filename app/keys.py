@@ -41,6 +41,10 @@ class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     concurrency: Annotated[int, msgspec.Meta(gt=0)] | None = None
     expires: date | None = None
 
+    def has_expired(self, today: date | None = None) -> bool:
+        """Whether it is refused by now."""
+        return self.expires is not None and (today or datetime.now(UTC).date()) >= self.expires
+
 
 class InvalidKeysFile(ValueError):
     """The keys file cannot be used; the message is for the operator."""
@@ -95,9 +99,7 @@ class KeyRing:
         for known, entry in self._digests:
             if hmac.compare_digest(known, digest):
                 found = entry
-        if found is None or found.expires is None:
-            return found
-        return found if (today or datetime.now(UTC).date()) < found.expires else None
+        return None if found is None or found.has_expired(today) else found
 
 
 def read_keys_file(path: Path) -> bytes:

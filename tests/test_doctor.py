@@ -99,7 +99,8 @@ def test_the_port_is_free_again_after_the_check(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_address_open_to_strangers_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPARTEE_HOST", "0.0.0.0")
-    assert found()["address"].state == "failed"
+    findings = found()
+    assert findings["address"].state == "failed" and "this machine alone" not in findings["keys"].detail
     monkeypatch.setenv("REPARTEE_ALLOW_OPEN", "true")
     findings = found()
     assert findings["address"].state == "ok" and "anyone" in findings["keys"].detail
@@ -112,7 +113,33 @@ def test_keys_are_read_and_missed_for_prometheus(monkeypatch: pytest.MonkeyPatch
     write_keys(tmp_path / "keys.json", "chat", "metrics")
     assert found()["keys"].state == "ok"
     (tmp_path / "keys.json").write_text("[]")
-    assert found()["keys"].state == "failed"
+    finding = found()["keys"]
+    assert finding.state == "failed" and "keys new" in finding.detail
+
+
+def test_expired_keys_are_told_and_are_a_failure_where_there_is_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.json"
+    monkeypatch.setenv("REPARTEE_API_KEYS_FILE", str(file))
+    old, new = (
+        {"id": name, "sha256": 64 * digit, "tenant": "acme", "scopes": ["chat", "metrics"], "expires": day}
+        for name, digit, day in (("old", "a", "2020-01-01"), ("new", "b", "2999-01-01"))
+    )
+    file.write_text(json.dumps([old, new]))
+    finding = found()["keys"]
+    assert finding.state == "warning" and "1 in" in finding.detail and "expired: old" in finding.detail
+    file.write_text(json.dumps([old]))
+    finding = found()["keys"]
+    assert finding.state == "failed" and "Nobody" in finding.detail
+
+
+def test_a_policy_that_cannot_be_looked_at_without_a_model_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("REPARTEE_MODEL", "/nowhere/at/all")
+    monkeypatch.setenv("REPARTEE_POLICY_FILE", str(tmp_path / "policy.toml"))
+    assert found()["policy"].state == "warning"
 
 
 def test_a_table_of_objectives_that_cannot_be_used_is_a_failure(
