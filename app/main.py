@@ -199,7 +199,10 @@ def _lifespan(
             await stack.enter_async_context(tell_status(metrics, settings.status_log_seconds))
             if keys and settings.api_keys_file:
                 following = follow_keys_file(
-                    settings.api_keys_file, keys, lambda ring: metrics.know_tenants(ring.tenants)
+                    settings.api_keys_file,
+                    keys,
+                    lambda ring: metrics.know_tenants(ring.tenants),
+                    metrics.set_keys_stale,
                 )
                 await stack.enter_async_context(following)
             await engine.start(answers)

@@ -119,6 +119,10 @@ class Metrics:
         """Whether the service shuts down."""
         self._service.set_draining(draining)
 
+    def set_keys_stale(self, stale: bool) -> None:
+        """Whether the keys in force are older than the keys file, which cannot be used."""
+        self._service.set_keys_stale(stale)
+
     def set_queue_limit(self, sequences: int) -> None:
         """Most sequences that may wait."""
         self._engine.set_queue_limit(sequences)

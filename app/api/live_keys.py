@@ -42,6 +42,7 @@ async def follow_keys_file(
     path: Path,
     keys: LiveKeys,
     on_change: Callable[[KeyRing], None] = lambda ring: None,
+    on_stale: Callable[[bool], None] = lambda stale: None,
     interval: float = LOOK_SECONDS,
 ) -> AsyncIterator[None]:
     """Look at the keys file every `interval` seconds for as long as the context is open.
@@ -51,8 +52,9 @@ async def follow_keys_file(
 
     Args:
         on_change: gets the keys that hold from now on.
+        on_stale: is told whether the keys in force are older than the file, which cannot be used.
     """
-    task = asyncio.create_task(_follow(path, keys, on_change, interval), name="keys file")
+    task = asyncio.create_task(_follow(path, keys, on_change, on_stale, interval), name="keys file")
     try:
         yield
     finally:
@@ -61,22 +63,31 @@ async def follow_keys_file(
             await task
 
 
-async def _follow(path: Path, keys: LiveKeys, on_change: Callable[[KeyRing], None], interval: float) -> None:
-    seen, told = None, ""
+async def _follow(
+    path: Path,
+    keys: LiveKeys,
+    on_change: Callable[[KeyRing], None],
+    on_stale: Callable[[bool], None],
+    interval: float,
+) -> None:
+    seen: bytes | None = None
+    told = ""
     while True:
         await asyncio.sleep(interval)
+        last, seen = seen, None
         try:
-            content = await asyncio.to_thread(read_keys_file, path)
-            told = ""
-            if content == seen:
+            seen = await asyncio.to_thread(read_keys_file, path)
+            if seen == last:
                 continue
-            seen = content
-            ring = KeyRing.parse(content)
+            ring = KeyRing.parse(seen)
         except InvalidKeysFile as error:
             if str(error) != told:
                 logger.error("the keys stay as they were: %s", error)
             told = str(error)
+            on_stale(True)
             continue
+        told = ""
+        on_stale(False)
         if ring.entries != keys.ring.entries:
             _tell(keys.ring, ring)
             keys.replace(ring)

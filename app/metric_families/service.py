@@ -18,6 +18,9 @@ class ServiceFamilies:
         self._model, self._revision = registry.model, revision
         self._ready = registry.plain_gauge("ready", "1 while the service can serve.")
         self._draining = registry.plain_gauge("draining", "1 while the service shuts down.")
+        self._keys_stale = registry.plain_gauge(
+            "keys_stale", "1 while the keys file cannot be used, so that older keys are in force."
+        )
         self._loop_lag = registry.plain_histogram(
             "event_loop_lag_seconds",
             "Oversleep of the event loop: high values mean a blocked loop, not a slow model.",
@@ -58,6 +61,10 @@ class ServiceFamilies:
     def set_draining(self, draining: bool) -> None:
         """Whether the service shuts down."""
         self._draining.set(draining)
+
+    def set_keys_stale(self, stale: bool) -> None:
+        """Whether the keys in force are older than the keys file."""
+        self._keys_stale.set(stale)
 
     def know_routes(self, routes: Iterable[tuple[str, str]]) -> None:
         """Route templates with their methods: each starts at 0, so that a rate sees its first failure."""

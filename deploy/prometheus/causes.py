@@ -102,6 +102,16 @@ def _requests(slos: Sequence[Slo]) -> tuple[Alert, ...]:
         ),
         *_slow_first_tokens(slos),
         Alert(
+            "PolicyFailing",
+            "ticket",
+            f"sum by ({_INSTALLATION}, rule, at)"
+            f' (increase(repartee_policy_actions_total{{action="failed"}}[5m])) >= {MINIMUM_BAD_REQUESTS}',
+            lasting="5m",
+            summary="Rule {{ $labels.rule }} of the policy cannot be judged",
+            description="{{ $value | humanize }} requests within 5 minutes could not be judged by rule "
+            "{{ $labels.rule }}, at their {{ $labels.at }}.",
+        ),
+        Alert(
             "NoTraffic",
             "info",
             f"sum by ({_INSTALLATION}) (increase(repartee_requests_total[15m])) == 0\n"
@@ -186,6 +196,15 @@ def _process(job: str) -> tuple[Alert, ...]:
             summary="The API process is blocked",
             description=f"One wake-up in a hundred of {_WHERE}'s event loop is {{{{ $value | humanizeDuration }}}} "
             "late or more, and every stream stalls as long.",
+        ),
+        Alert(
+            "KeysStale",
+            "ticket",
+            "repartee_keys_stale == 1",
+            lasting="1m",
+            summary="The keys file cannot be used",
+            description=f"{_WHERE} goes on with older keys (stale is {{{{ $value }}}}): what was revoked or added "
+            "since has no effect.",
         ),
         Alert(
             "Restarting",

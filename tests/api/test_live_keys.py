@@ -131,24 +131,32 @@ async def test_a_file_that_cannot_be_used_leaves_the_keys_in_force_and_is_told_o
     file: Path, looks: Looks, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    keys = LiveKeys(KeyRing.load(file))
-    async with follow_keys_file(file, keys, interval=0.001):
+    keys, stale = LiveKeys(KeyRing.load(file)), [False]
+    async with follow_keys_file(file, keys, on_stale=stale.append, interval=0.001):
         replace_by_another_file(file, "[{")
         await looks.more()
         file.unlink()
         await looks.more()
-        replace_by_another_file(file, "[]")
-        await looks.more()
-        assert keys.ring.find(b"old") is not None
+        assert stale[-1]
         replace_by_another_file(file, content(entry("old")))  # as it was: nothing to tell
         await looks.more()
+        assert not stale[-1]
+        file.unlink()
+        await looks.more()
+        replace_by_another_file(file, content(entry("old")))  # the same that could be used before
+        await looks.more()
+        assert not stale[-1]
+        replace_by_another_file(file, "[]")
+        await looks.more()
+        assert keys.ring.find(b"old") is not None and stale[-1]
         replace_by_another_file(file, content(entry("old", tenant="other")))
         await until(lambda: keys.ring.entries[0].tenant == "other")
     lines = told(caplog)
-    assert [level for level, _ in lines] == ["ERROR", "ERROR", "ERROR", "INFO"]
+    assert [level for level, _ in lines] == ["ERROR", "ERROR", "ERROR", "ERROR", "INFO"]
     assert lines[0][1].startswith("the keys stay as they were: the keys file is malformed: ")
     assert lines[1][1].startswith("the keys stay as they were: cannot read the keys file: No such file")
-    assert lines[2][1] == "the keys stay as they were: the keys file holds no key"
+    assert lines[2] == lines[1]  # it came back
+    assert lines[3][1] == "the keys stay as they were: the keys file holds no key"
 
 
 async def test_a_fault_that_comes_back_is_told_again(

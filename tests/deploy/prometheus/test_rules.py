@@ -204,7 +204,9 @@ def test_the_runbook_names_settings_and_panels_that_there_are() -> None:
 
 
 def test_every_selector_finds_a_metric_of_the_service() -> None:
-    exposition = Metrics("m").render(None)[0].decode()
+    metrics = Metrics("m")
+    metrics.know_policy([("a rule", "input", "failed")])
+    exposition = metrics.render(None)[0].decode()
     exported: dict[str, list[dict[str, str]]] = {}
     for family in text_string_to_metric_families(exposition):
         for sample in family.samples:
