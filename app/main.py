@@ -19,6 +19,7 @@ from app.api.error_handlers import install_error_handlers
 from app.api.live_keys import LiveKeys, follow_keys_file
 from app.api.loop_lag import watch_loop_lag
 from app.api.middleware import RequestContextMiddleware
+from app.api.openapi import complete_openapi
 from app.api.routes import chat, completions, decisions, docs, models, ops, tokenize
 from app.api.security import AuthMiddleware
 from app.api.strict_json import BODY_RULE
@@ -102,6 +103,7 @@ def create_app(
     for routes in (chat, completions, decisions, models, tokenize, ops, docs):
         app.include_router(routes.router)
         services.metrics.know_routes(_templates(routes.router))
+    complete_openapi(app, keys=keys is not None)
     return app
 
 

@@ -1,12 +1,16 @@
 """The OpenAPI document says what the service does where no schema of the framework's does."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from jsonschema_rs import Draft202012Validator
 
+from app.api.security import OPEN_PATHS
 from app.api.strict_json import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, MAX_VALUES
+from app.keys import new_key
 from app.services.completions import MAX_PROMPTS
 from tests.api.conftest import MODEL, build_app
 from tests.fakes import FakeEngine
@@ -157,3 +161,39 @@ def test_fields_that_cannot_be_honoured_are_documented_with_what_they_may_be() -
 def test_both_forms_of_an_answer_are_documented(path: str) -> None:
     answer = build_app(FakeEngine()).openapi()["paths"][path]["post"]["responses"]["200"]
     assert set(answer["content"]) == {"application/json", "text/event-stream"}
+
+
+async def test_the_deadline_is_documented_where_it_is_read(client: httpx.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    ways = [
+        chat(),
+        completion("Hi"),
+        decision(),
+        classify(["a", "b"]),
+        systemone(),
+        ("/tokenize", {"prompt": "Hi"}),
+    ]
+    read = set()
+    for path, body in ways:
+        response = await client.post(path, json=body, headers={"x-request-timeout-ms": "soon"})
+        if response.status_code == 400 and response.json()["error"]["param"] == "x-request-timeout-ms":
+            read.add(path)
+    told = {
+        path
+        for path, operations in document["paths"].items()
+        for one in operations.get("post", {}).get("parameters", [])
+        if (one["name"], one["in"]) == ("x-request-timeout-ms", "header")
+    }
+    assert told == read == {path for path, _ in ways[:-1]}
+
+
+def test_what_needs_a_key_is_documented_where_there_are_keys(tmp_path: Path) -> None:
+    assert "security" not in build_app(FakeEngine()).openapi()["paths"]["/v1/decisions"]["post"]
+    _, entry = new_key("acme")
+    (tmp_path / "keys.json").write_bytes(msgspec.json.encode([entry]))
+    document = build_app(FakeEngine(), api_keys_file=tmp_path / "keys.json").openapi()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert operation["security"] == ([] if path in OPEN_PATHS else [{"key": []}])
+    assert "scope `decide`" in document["paths"]["/v1/decisions"]["post"]["description"]
