@@ -74,6 +74,7 @@ def log_ready(settings: Settings, info: Ready, port: int) -> None:
         model=settings.served_name,
         url=_url(settings, port),
         keys=settings.api_keys_file is not None,
+        policy=settings.policy_file is not None,
         device=info.device,
         dtype=info.dtype,
         quantization=info.quantization,
@@ -106,6 +107,7 @@ def show_banner(settings: Settings, info: Ready, port: int) -> None:
         **({} if settings.api_keys_file else {"docs": f"{url}/docs"}),
         "metrics": f"{url}/metrics",
         "keys": "required" if settings.api_keys_file else "none: anyone who reaches this address may use it",
+        **({"policy": str(settings.policy_file)} if settings.policy_file else {}),
     }
     print("\nRepartee is ready\n", file=sys.stderr)
     for name, value in lines.items():

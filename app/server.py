@@ -136,7 +136,7 @@ class Server(uvicorn.Server):
     async def _drain_all(self, sig: int) -> None:
         delay = 0.0 if sig == signal.SIGINT else self._delay_seconds  # a terminal has no load balancer
         logger.info(
-            "%s: new work is taken for %g s more, and open requests have %g s after that; open now: %d",
+            "%s: new work is taken for %g s more, and open requests have %g s after that; open sequences: %d",
             *(signal.Signals(sig).name, delay, self._drain_seconds, self._engine.num_open),
         )
         self._engine.leave()

@@ -171,6 +171,11 @@ def test_the_banner_names_no_page_that_a_browser_may_not_open(capsys: pytest.Cap
     assert "/docs" not in capsys.readouterr().err
 
 
+def test_the_banner_names_the_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    show_banner(Settings(model="m", policy_file=Path("policy.toml")), READY, 8123)
+    assert "policy    policy.toml" in capsys.readouterr().err
+
+
 def test_an_engine_that_is_back_brings_one_log_line_and_no_second_banner(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -171,6 +171,8 @@ def _show(
         print(orjson.dumps(facts).decode())
     else:
         print(f"{_title(options, done.model)}: {found.requests} requests in {found.seconds:.1f} s\n")
+        if void:
+            print(f"Not to be trusted, {void}\n")
         print(summary(found))
 
 

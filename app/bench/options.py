@@ -64,7 +64,10 @@ class _Parser(argparse.ArgumentParser):
         add("--model", help="default: the only one that the server names")
         load = self.add_mutually_exclusive_group()
         load.add_argument(
-            "--concurrency", type=positive(int, 4096), metavar="N", help="closed loop; default: 4"
+            "--concurrency",
+            type=positive(int, 4096),
+            metavar="N",
+            help="closed loop: the next is sent when one ended, at once also where that was refused; default: 4",
         )
         load.add_argument(
             "--rate", type=positive(float, 100_000), metavar="R", help="open loop, requests a second"
@@ -85,7 +88,7 @@ class _Parser(argparse.ArgumentParser):
             metavar="S",
             help="of one request; default: 60",
         )
-        add("--api", choices=("chat", "completions"), default="chat")
+        add("--api", choices=("chat", "completions"), default="chat", help="default: chat")
         add(
             "--prompts",
             type=Path,

@@ -156,6 +156,9 @@ async def test_a_late_client_voids_the_run(
     assert json.loads(printed.out)["void"].startswith("void: ")
     assert "void: the client itself was late" in (tmp_path / "bench.html").read_text()
     assert await bench(delayed, *options) == 0
+    capsys.readouterr()
+    assert await bench(delayed, *load, "--requests", "8", "--most-lag", "0.025") == VOID
+    assert "Not to be trusted, void: " in capsys.readouterr().out.partition("TTFT")[0]
 
 
 async def test_a_failing_server_is_counted_and_told(capsys: pytest.CaptureFixture[str]) -> None:
