@@ -12,8 +12,10 @@ from app.api.error_handlers import render_error
 from app.api.middleware import log_refused_head, new_request_id
 from app.api.sse import ABORT
 from app.errors import HeadersTimeout, HeadersTooLarge, MalformedHttp, Overloaded, ReparteeError, UrlTooLong
+from app.http_framing import head_bytes, head_without_offer, is_endless, is_well_framed
 from app.metrics import Metrics
 from app.settings import Settings
+from app.stall_watch import StallWatch
 
 _REASONS = {
     400: "Bad Request",
@@ -23,13 +25,6 @@ _REASONS = {
     503: "Service Unavailable",
 }
 _FULL_RETRY_SECONDS = 2.0
-
-
-_FRAMING_BYTES = 512 * 1024
-_FRAMING_FACTOR = 16
-"""What may come around the bytes of a body, in chunks' sizes and behind the last: a fixed amount, and so many times its
-length, since a chunk may be of one byte. The first is more than one read, which may hold other requests too. The parser
-keeps an endless chunk extension or trailer to itself."""
 _AHEAD_BYTES = 1024 * 1024
 """What may come of requests whose turn it is not yet, until none of them waits."""
 _ASK_SECONDS = 0.01
@@ -72,7 +67,6 @@ class StrictProtocol(HttpToolsProtocol):
         self._most_connections = most_connections
         self._refusal: ReparteeError = MalformedHttp()
         self._timer: asyncio.TimerHandle | None = None
-        self._reader_timer: asyncio.TimerHandle | None = None
         self._in_head = self._in_body = False
         self._received = self._body_bytes = 0
         """Bytes since the head began, or since it ended; and those of them that are the body."""
@@ -89,6 +83,7 @@ class StrictProtocol(HttpToolsProtocol):
         Where descriptors run out, no metric or key can be read, and no engine be started.
         """
         super().connection_made(transport)
+        self._stall = StallWatch(self.loop, transport, self._limits.write_stall_seconds)
         if len(self.connections) > self._most_connections:
             return self._refuse(Overloaded(_FULL_RETRY_SECONDS))
         self._timer = self.loop.call_later(self._limits.header_seconds, self._on_silence)
@@ -96,7 +91,7 @@ class StrictProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer outlives the connection, and no request its client."""
         self._stop_timer()
-        self._stop_reader_timer()
+        self._stall.stop()
         if self._running is not None:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -121,7 +116,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._received += len(data)
         if self._in_head and self._received > self._limits.max_url_bytes + self._limits.max_header_bytes:
             self._refuse(HeadersTooLarge())
-        elif self._in_body and self._received > _FRAMING_BYTES + _FRAMING_FACTOR * self._body_bytes:
+        elif self._in_body and is_endless(self._received, self._body_bytes):
             self._refuse(MalformedHttp())
         elif self.pipeline:
             self._read_on(len(data))
@@ -147,16 +142,11 @@ class StrictProtocol(HttpToolsProtocol):
             try:
                 return self.parser.feed_data(data)
             except HttpParserUpgrade as offer:
-                head = self._head_without_offer()
+                head = head_without_offer(self.parser, self.url, self.headers)
                 self.parser = HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
                 self.parser.feed_data(head)
                 data = data[offer.args[0] :]
-
-    def _head_without_offer(self) -> bytes:
-        top = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-        fields = [name + b": " + value for name, value in self.headers if name != b"upgrade"]
-        return b"\r\n".join([top, *fields, b"", b""])
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays: for a whole request, until its answer is.
@@ -211,14 +201,13 @@ class StrictProtocol(HttpToolsProtocol):
         self._in_head, self._in_body, self._received, self._body_bytes = False, True, 0, 0
         self._unset_keepalive_if_required()  # the answer to the request before this may have ended meanwhile
         self._stop_timer()
-        # As sent: name, colon, space, value, line end.
-        if sum(len(name) + len(value) + 4 for name, value in self.headers) > self._limits.max_header_bytes:
+        if head_bytes(self.headers) > self._limits.max_header_bytes:
             self._stop(HeadersTooLarge())
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 self._stop(MalformedHttp())
             return  # it comes again
-        if not self._is_well_framed():
+        if not is_well_framed(self.parser, self.headers):
             self._stop(MalformedHttp())
         super().on_headers_complete()
 
@@ -256,18 +245,18 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_response_complete()
         self._forget_answered()
         if self.transport.is_closing():
-            self._watch_reader()
+            self._stall.start()
 
     def pause_writing(self) -> None:
         """Much waits for the client to read."""
         super().pause_writing()
-        self._watch_reader()
+        self._stall.start()
 
     def resume_writing(self) -> None:
         """The client has read."""
         super().resume_writing()
         if not self.transport.is_closing():
-            self._stop_reader_timer()
+            self._stall.stop()
 
     def shutdown(self) -> None:
         """The service ends: a connection without a request stays a little, for one that is on its way."""
@@ -283,19 +272,7 @@ class StrictProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """No request came for a while."""
         super().timeout_keep_alive_handler()
-        self._watch_reader()
-
-    def _watch_reader(self) -> None:
-        """Cut the connection if nothing of what is written leaves for a while; a close would wait for it for ever."""
-        self._stop_reader_timer()
-        waiting = self.transport.get_write_buffer_size()
-        self._reader_timer = self.loop.call_later(self._limits.write_stall_seconds, self._on_stall, waiting)
-
-    def _on_stall(self, waiting: int) -> None:
-        if self.transport.get_write_buffer_size() < waiting:
-            self._watch_reader()
-        else:
-            self.transport.abort()
+        self._stall.start()
 
     def _forget_answered(self) -> None:
         """Keep nothing of a request that is done with: it is most of what an idle connection would hold in memory."""
@@ -304,20 +281,6 @@ class StrictProtocol(HttpToolsProtocol):
         self.cycle = None  # type: ignore[assignment]
         if not self._in_head:
             self.scope, self.headers, self.url = {}, [], b""  # type: ignore[typeddict-item]
-
-    def _is_well_framed(self) -> bool:
-        """What the parser lets through; of lengths it takes one alone, of digits, with no encoding beside it."""
-        values: dict[bytes, list[bytes]] = {}
-        for name, value in self.headers:
-            values.setdefault(name, []).append(value)
-        hosts = values.get(b"host", [])
-        encodings = values.get(b"transfer-encoding", [])
-        old = self.parser.get_http_version() == "1.0"
-        return (
-            self.parser.get_http_version() in ("1.0", "1.1")
-            and (len(hosts) == 1 or (old and not hosts))
-            and (not encodings or (not old and [one.lower() for one in encodings] == [b"chunked"]))
-        )
 
     def _stop(self, error: ReparteeError) -> None:
         self._refusal = error
@@ -341,7 +304,7 @@ class StrictProtocol(HttpToolsProtocol):
         ]
         self.transport.write(b"\r\n".join([*lines, b"", body]))
         self.transport.close()
-        self._watch_reader()
+        self._stall.start()
 
     def _on_silence(self) -> None:
         self.transport.close()
@@ -353,8 +316,3 @@ class StrictProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _stop_reader_timer(self) -> None:
-        if self._reader_timer is not None:
-            self._reader_timer.cancel()
-            self._reader_timer = None
