@@ -5,6 +5,8 @@ import datetime
 import sys
 from pathlib import Path
 
+from loadtests.machine import machine
+
 BENCHMARKS = Path(__file__).parent.parent / "docs" / "benchmarks"
 
 
@@ -13,7 +15,24 @@ def add_option(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--write", action="store_true", help=f"write docs/benchmarks/DATE-{name}.md")
 
 
-def write(name: str, page: str) -> None:
+def headed(title: str, command: str, text: str) -> str:
+    """A text under what it is, where it was measured, and how to measure it again."""
+    facts = "\n".join(f"- {name}: {value}" for name, value in machine().items())
+    return f"# {title}, {datetime.date.today().isoformat()}\n\n{facts}\n\nReproduce: `{command}`\n\n{text}"
+
+
+def publish(name: str, page: str, *, write: bool) -> None:
+    """Print a page, and write it where that was asked for.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    print(page)
+    if write:
+        _write(name, page)
+
+
+def _write(name: str, page: str) -> None:
     """Write the page of today, and say where.
 
     Raises:

@@ -77,9 +77,7 @@ def main(arguments: Sequence[str]) -> int:
         with target.target(None) as there:
             watched = _watch(there, options, samples)
         report = render(watched, samples, before, _command(arguments), options.minutes)
-        print(report)
-        if options.write:
-            dated_page.write("healthy", report)
+        dated_page.publish("healthy", report, write=options.write)
     except (ProcessFailed, RequestFailed, TooManyInFlight, ToolMissing, OSError) as error:
         print(f"loadtests.healthy_run: {error}", file=sys.stderr)
         return EXIT_REFUSED

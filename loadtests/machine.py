@@ -18,6 +18,9 @@ _INSTRUCTION_SETS = (
 )
 _PACKAGES = ("torch", "transformers", "bitsandbytes", "fastapi", "uvicorn")
 
+_LOAD_BEFORE = os.getloadavg()
+"""When the command began, whoever asks later; its own load is none of it."""
+
 
 def machine() -> dict[str, str]:
     """What the machine and its software are, by name."""
@@ -29,7 +32,7 @@ def machine() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "instruction sets": " ".join(name for name in _INSTRUCTION_SETS if name in flags) or "unknown",
         "memory": f"{memory:.0f} GiB",
-        "load before": " ".join(f"{value:.2f}" for value in os.getloadavg()),
+        "load before": " ".join(f"{value:.2f}" for value in _LOAD_BEFORE),
         "software": ", ".join([f"Python {platform.python_version()}", *_versions()]),
         "commit": _commit(),
     }

@@ -36,8 +36,9 @@ from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
-from loadtests.processes import Running, free_port, running
+from loadtests.processes import Running
 from loadtests.prompts import letters
+from loadtests.ready_service import ready_service
 from loadtests.report import gates_table, number, table
 
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
@@ -45,7 +46,6 @@ OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 LAG = "repartee_event_loop_lag_seconds"
 STREAMS = 16
 Subject = TypeVar("Subject")
-_START_SECONDS = 120.0
 _SETTINGS = {
     "app": {"METRICS_VLLM_ALIASES": "true"},
     "loadtests.unobserved_service": {"LOG_LEVEL": "error"},
@@ -285,9 +285,7 @@ def main() -> int:
                 logs = "\n".join(server.tail() for server, _ in servers.values())
                 sys.exit(f"{failure} The services' last words:\n{logs}")
     page = report(figures, command)
-    print(page)
-    if arguments.write:
-        dated_page.write("metrics", page)
+    dated_page.publish("metrics", page, write=arguments.write)
     return exit_code(figures)
 
 
@@ -296,12 +294,9 @@ def _start(stack: ExitStack, turn: int) -> dict[str, tuple[Running, str]]:
     started = {}
     watched, bare = _SETTINGS
     for module in _in_turn(watched, bare, turn):
-        port = free_port()
-        settings = {"PORT": str(port), "DEVICE": "cpu", "KV_CACHE_TOKENS": "32768", "LOG_FORMAT": "json"}
-        environment = {f"REPARTEE_{name}": value for name, value in (settings | _SETTINGS[module]).items()}
-        server = stack.enter_context(running([sys.executable, "-m", module], environment))
-        server.wait_for(port, "/readyz", _START_SECONDS)
-        started[module] = server, f"http://127.0.0.1:{port}"
+        settings = {"DEVICE": "cpu", "KV_CACHE_TOKENS": "32768", "LOG_FORMAT": "json"}
+        service = stack.enter_context(ready_service(settings | _SETTINGS[module], [module]))
+        started[module] = service.process, service.url
     return started
 
 

@@ -23,8 +23,9 @@ import msgspec
 from app.bench.http_stream import RequestFailed, post
 from loadtests.cases import Endpoint
 from loadtests.machine import machine
-from loadtests.processes import ProcessFailed, free_port, running
+from loadtests.processes import ProcessFailed
 from loadtests.ray_cluster import private_environment
+from loadtests.ready_service import ready_service
 from loadtests.report import number, table
 
 BOUND_MS = 2.0
@@ -136,25 +137,20 @@ def _quantile(values: Sequence[float], percent: int) -> float:
 @contextmanager
 def direct_service() -> Iterator[str]:
     """`python -m app` with one thread; its address."""
-    port = free_port()
-    settings = {"REPARTEE_PORT": str(port), "REPARTEE_THREADS": "1"}
-    with running([sys.executable, "-m", "app"], settings) as process:
-        process.wait_for(port, "/readyz", _START_SECONDS)
-        yield f"http://127.0.0.1:{port}"
+    with ready_service({"THREADS": "1"}) as service:
+        yield service.url
 
 
 @contextmanager
 def behind_ray(replicas: int) -> Iterator[str]:
     """`python -m deploy.ray` with replicas of one thread each; its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "deploy.ray", "--replicas", str(replicas)]
-    with TemporaryDirectory(prefix="rp-", ignore_cleanup_errors=True) as folder:
-        settings = {"REPARTEE_PORT": str(port), "REPARTEE_THREADS": "1"}
-        with running(command, settings | private_environment(Path(folder))) as process:
-            process.wait_for(port, "/readyz", _START_SECONDS)
-            base = f"http://127.0.0.1:{port}"
-            _wait_for_all(base, replicas)
-            yield base
+    command = ["deploy.ray", "--replicas", str(replicas)]
+    with (
+        TemporaryDirectory(prefix="rp-", ignore_cleanup_errors=True) as folder,
+        ready_service({"THREADS": "1"}, command, private_environment(Path(folder))) as service,
+    ):
+        _wait_for_all(service.url, replicas)
+        yield service.url
 
 
 def _wait_for_all(base: str, replicas: int) -> None:

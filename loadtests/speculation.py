@@ -28,12 +28,12 @@ from app.bench.markdown import number, table
 from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.machine import machine
-from loadtests.processes import ProcessFailed, free_port, running
+from loadtests.processes import ProcessFailed
 from loadtests.prompts import letters
+from loadtests.ready_service import ready_service
 from workshop.bitext import exchange, read_support
 from workshop.slots import Facts
 
-_START_SECONDS = 60.0
 _TOKENS = 300
 Request = tuple[str, dict[str, Any]]
 """Path and body."""
@@ -155,9 +155,7 @@ def main(arguments: Sequence[str]) -> int:
     except (ProcessFailed, RequestFailed) as error:
         print(f"loadtests.speculation: {error}", file=sys.stderr)
         return 2
-    print(page)
-    if options.write:
-        dated_page.write("speculation", page)
+    dated_page.publish("speculation", page, write=options.write)
     return 0
 
 
@@ -177,14 +175,9 @@ def _compare(options: argparse.Namespace) -> str:
     with ExitStack() as stack:
         bases = []
         for speculation in ("false", "true"):
-            port = free_port()
-            settings = {"PORT": str(port), "MODEL": str(options.model), "SPECULATION": speculation}
-            settings |= {"DEVICE": "cpu", "LOG_LEVEL": "warning", "THREADS": str(options.threads)}
-            settings |= {"KV_CACHE_TOKENS": "32768"}
-            environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
-            server = stack.enter_context(running([sys.executable, "-m", "app"], environment))
-            server.wait_for(port, "/readyz", _START_SECONDS)
-            bases.append(f"http://127.0.0.1:{port}")
+            settings = {"MODEL": str(options.model), "SPECULATION": speculation, "DEVICE": "cpu"}
+            settings |= {"LOG_LEVEL": "warning", "THREADS": str(options.threads), "KV_CACHE_TOKENS": "32768"}
+            bases.append(stack.enter_context(ready_service(settings)).url)
         rows = asyncio.run(measure(bases, options.model.name, cases, options.rounds))
         compared = [*islice(questions(0.0), 8), *islice(questions(0.8), 8)]
         different = asyncio.run(differing(bases, options.model.name, compared))

@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,9 @@ from dataclasses import dataclass
 from app.bench.address import InvalidUrl, base_address, is_loopback
 from app.bench.ask import Server
 from app.bench.http_stream import Connections, RequestFailed
-from loadtests.processes import free_port, running
+from loadtests.ready_service import ready_service
 
-_START_SECONDS = 180.0
 _ANSWER_SECONDS = 10.0
-_STATED = {"REPARTEE_LOG_LEVEL": "warning", "REPARTEE_HOST": "127.0.0.1"}
 
 
 class Refused(Exception):
@@ -60,10 +57,8 @@ def target(url: str | None, anywhere: bool = False) -> Iterator[Target]:
         ProcessFailed: the service does not start.
     """
     if url is None:
-        port = free_port()
-        with running([sys.executable, "-m", "app"], _STATED | {"REPARTEE_PORT": str(port)}) as service:
-            service.wait_for(port, "/readyz", _START_SECONDS)
-            yield _answering(f"http://127.0.0.1:{port}/v1")
+        with ready_service({"LOG_LEVEL": "warning"}) as service:
+            yield _answering(f"{service.url}/v1")
         return
     try:
         base = base_address(url)

@@ -6,7 +6,6 @@ what a trace costs decides which share of the requests to trace.
 
 import argparse
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -20,9 +19,9 @@ import psutil  # type: ignore[import-untyped]
 from app.bench.markdown import table
 from loadtests import dated_page
 from loadtests.machine import machine
-from loadtests.processes import Running, free_port, running
+from loadtests.processes import Running
+from loadtests.ready_service import ready_service
 
-START_SECONDS = 120
 BODY = {
     "model": "repartee-support",
     "input": "I am still waiting for my card",
@@ -97,13 +96,11 @@ def measure(requests: int) -> list[list[str]]:
         endpoint = stack.enter_context(collector())
         subjects = dict[str, Subject]()
         for name, ratio in CASES.items():
-            port = free_port()
-            values = {"REPARTEE_PORT": str(port), "REPARTEE_THREADS": "1"}
+            values = {"THREADS": "1"}
             if ratio is not None:
-                values |= {"REPARTEE_TRACES_ENDPOINT": endpoint, "REPARTEE_TRACES_SAMPLE_RATIO": ratio}
-            service = stack.enter_context(running([sys.executable, "-m", "app"], values))
-            service.wait_for(port, "/readyz", START_SECONDS)
-            subjects[name] = Subject(service, port)
+                values |= {"TRACES_ENDPOINT": endpoint, "TRACES_SAMPLE_RATIO": ratio}
+            service = stack.enter_context(ready_service(values))
+            subjects[name] = Subject(service.process, service.port)
         for _ in range(max(1, requests // 50)):
             for subject in subjects.values():
                 subject.ask(50)
@@ -131,9 +128,7 @@ def main() -> None:
     options = parser.parse_args()
     command = f"python -m loadtests.trace_cost --requests {options.requests}"
     page = report(measure(options.requests), command)
-    print(page)
-    if options.write:
-        dated_page.write("traces", page)
+    dated_page.publish("traces", page, write=options.write)
 
 
 if __name__ == "__main__":

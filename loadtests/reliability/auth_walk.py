@@ -33,17 +33,17 @@ from app.engine.client import AsyncEngine
 from app.keys import new_key
 from app.main import create_app
 from app.metrics import Metrics
-from app.settings import PREFIX, Settings
+from app.settings import Settings
 from loadtests import dated_page
 from loadtests.machine import machine
-from loadtests.processes import ProcessFailed, free_port, running
+from loadtests.processes import ProcessFailed
+from loadtests.ready_service import ready_service
 from loadtests.reliability.request_forms import PREFLIGHT, Attempt, Route, attempts
 
 EXIT_LET_IN = 1
 EXIT_REFUSED = 2
 HEALTHY = tuple(sorted(OPEN_PATHS))
 ORIGIN = PREFLIGHT[0][1]
-_START_SECONDS = 120.0
 _ANSWER_SECONDS = 10.0
 _SHOWN = 20
 _NOTE = """\
@@ -233,14 +233,9 @@ def guarded_service() -> Iterator[tuple[int, str]]:
     with TemporaryDirectory(prefix="repartee-walk-") as directory:
         keys = Path(directory) / "keys.json"
         keys.write_bytes(msgspec.json.encode([entry]))
-        port = free_port()
-        values = {"PORT": str(port), "API_KEYS_FILE": str(keys), "CORS_ORIGINS": ORIGIN, "THREADS": "1"}
-        environment = {f"{PREFIX}{name}": value for name, value in values.items()} | {
-            f"{PREFIX}LOG_LEVEL": "warning"
-        }
-        with running([sys.executable, "-m", "app"], environment) as service:
-            service.wait_for(port, "/readyz", _START_SECONDS)
-            yield port, key
+        values = {"API_KEYS_FILE": str(keys), "CORS_ORIGINS": ORIGIN, "THREADS": "1", "LOG_LEVEL": "warning"}
+        with ready_service(values) as service:
+            yield service.port, key
 
 
 def routes_of_the_service() -> list[Route]:
@@ -304,9 +299,7 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_REFUSED
     command = shlex.join(["python", "-m", "loadtests.reliability.auth_walk", *arguments])
     page = render(found, controlled, time.monotonic() - began, facts, command)
-    print(page)
-    if options.write:
-        dated_page.write("auth", page)
+    dated_page.publish("auth", page, write=options.write)
     return EXIT_LET_IN if found.let_in else 0
 
 

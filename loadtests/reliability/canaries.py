@@ -33,13 +33,12 @@ from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
-from loadtests.processes import free_port, running
+from loadtests.ready_service import ready_service
 from loadtests.reliability.canary_requests import WAYS, Asking, Service, canaries
 from loadtests.report import gates_table
 
 POISON = " pizza"
 MAX_BODY = 64 * 1024
-_START_SECONDS = 120.0
 _SETTLE_SECONDS = 3.0
 """Spans are sent once a second, and the log's thread is a little behind."""
 CASES: dict[str, dict[str, str]] = {
@@ -130,10 +129,8 @@ def drive(settings: Mapping[str, str], requests: int, seed: int) -> Run:
     run = Run(sources={"errors": [], "metrics": [], "traces": [], "logs": []})
     (poison,) = Tokenizer.from_directory(EMBEDDED_MODEL).encode(POISON)
     with TemporaryDirectory() as directory, collector(run.sources["traces"]) as endpoint:
-        port = free_port()
         keys = write_keys(Path(directory) / "keys.json")
         values = {
-            "PORT": str(port),
             "THREADS": "1",
             "MAX_BODY_BYTES": str(MAX_BODY),
             "API_KEYS_FILE": f"{directory}/keys.json",
@@ -141,17 +138,11 @@ def drive(settings: Mapping[str, str], requests: int, seed: int) -> Run:
             "DRAIN_DELAY_SECONDS": "0",
             "CORS_ORIGINS": "https://shop.example",
         }
-        environment = {f"REPARTEE_{name}": value for name, value in (values | dict(settings)).items()}
-        command = [
-            sys.executable,
-            "-m",
-            "loadtests.reliability.other_engine",
-            "loadtests.reliability.poisoned_engine",
-        ]
-        with running(command, environment | {"POISON_TOKEN": str(poison)}) as server:
-            server.wait_for(port, "/readyz", _START_SECONDS)
+        command = ["loadtests.reliability.other_engine", "loadtests.reliability.poisoned_engine"]
+        with ready_service(values | dict(settings), command, {"POISON_TOKEN": str(poison)}) as started:
+            server = started.process
             model = Path(EMBEDDED_MODEL).name
-            service = Service(port, model, keys["all"], keys["chat"], keys["poor"], POISON, MAX_BODY)
+            service = Service(started.port, model, keys["all"], keys["chat"], keys["poor"], POISON, MAX_BODY)
             with httpx.Client(base_url=service.url, timeout=60) as client:
                 client.post("/v1/chat/completions", headers={"authorization": f"Bearer {keys['poor']}"})
                 _ask(run, Asking(client, service), service, requests, seed)
@@ -238,9 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
     page = report(
         runs, f"python -m loadtests.reliability.canaries --requests {chosen.requests} --seed {chosen.seed}"
     )
-    print(page)
-    if chosen.write:
-        dated_page.write("canaries", page)
+    dated_page.publish("canaries", page, write=chosen.write)
     return int(any(gate.verdict != "pass" for gate in gates_of(runs)))
 
 

@@ -32,13 +32,13 @@ from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
-from loadtests.processes import Running, free_port, running
+from loadtests.processes import Running
 from loadtests.prompts import letters
+from loadtests.ready_service import ready_service
 from loadtests.reliability.idle_connections import IdleConnections, allow_files
 from loadtests.reliability.prober import Prober, probing
 from loadtests.report import gates_table
 
-_START_SECONDS = 120.0
 _MIB = float(1 << 20)
 _WATCH_SECONDS = 1.0
 _QUIET_SECONDS = 2.0
@@ -207,28 +207,21 @@ def main() -> int:
         f"--tokens {options.tokens}"
     )
     allow_files(options.idle + options.streams)
-    port = free_port()
     settings = {
-        "PORT": str(port),
         "DEVICE": "cpu",
         "MAX_RUNNING": str(max(64, options.streams)),
         "KV_CACHE_TOKENS": str((options.tokens + 128) * max(64, options.streams)),
         "LOG_LEVEL": "warning",
     }
-    environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
     began = time.monotonic()
     with TemporaryDirectory() as folder:
-        environment["REPARTEE_SLO_FILE"] = str(_patient_objectives(Path(folder)))
-        with running([sys.executable, "-m", "app"], environment) as service:
-            service.wait_for(port, "/readyz", _START_SECONDS)
-            with probing(port) as prober:
-                figures = asyncio.run(
-                    measure(service, port, prober, options.idle, options.streams, options.tokens)
-                )
+        settings["SLO_FILE"] = str(_patient_objectives(Path(folder)))
+        with ready_service(settings) as service, probing(service.port) as prober:
+            figures = asyncio.run(
+                measure(service.process, service.port, prober, options.idle, options.streams, options.tokens)
+            )
     page = report(figures, command, time.monotonic() - began)
-    print(page)
-    if options.write:
-        dated_page.write("connections", page)
+    dated_page.publish("connections", page, write=options.write)
     return int(any(gate.verdict != "pass" for gate in verdicts(figures)))
 
 

@@ -349,9 +349,7 @@ def main(arguments: Sequence[str]) -> int:
         str(seed),
     ]
     report = render(found, before, shlex.join(shown))
-    print(report)
-    if options.write:
-        dated_page.write("control-tokens", report)
+    dated_page.publish("control-tokens", report, write=options.write)
     return EXIT_FOUND if found.faults or found.untried else 0
 
 

@@ -207,9 +207,7 @@ def main(arguments: Sequence[str]) -> int:
             ["python", "-m", "loadtests.reliability.disconnect", f"--clients={options.clients}"]
         )
         page = render(found, held, facts, f"{command} --seed={options.seed}")
-        print(page)
-        if options.write:
-            dated_page.write("disconnect", page)
+        dated_page.publish("disconnect", page, write=options.write)
     except (ProcessFailed, RequestFailed, OSError) as error:
         print(f"loadtests.reliability.disconnect: {error}", file=sys.stderr)
         return EXIT_REFUSED

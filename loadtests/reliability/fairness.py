@@ -8,7 +8,6 @@ other, which asks for ten times its share. C is what `make capacity` finds on th
 
 import argparse
 import asyncio
-import datetime
 import itertools
 import random
 import shlex
@@ -31,14 +30,13 @@ from app.bench.voided import void_reason
 from app.keys import new_key
 from loadtests import dated_page
 from loadtests.front_end import FrontEnd
-from loadtests.machine import machine
-from loadtests.processes import ProcessFailed, free_port, running
+from loadtests.processes import ProcessFailed
+from loadtests.ready_service import ready_service
 from loadtests.reliability.overload import EXIT_MISSED, EXIT_REFUSED, EXIT_VOID, HEAD, MOST_IN_FLIGHT, Phase
 
 IN_SHARE, NEIGHBOUR = 0.8, 10.0
 SERVED = 0.999
 _MODEL = "repartee-support"
-_START_SECONDS = 180.0
 _WARM_UP_SECONDS = 3.0
 
 
@@ -53,16 +51,8 @@ def service() -> Iterator[tuple[str, str, str]]:
     with TemporaryDirectory(prefix="repartee-fairness-") as directory:
         file = Path(directory) / "keys.json"
         file.write_bytes(msgspec.json.encode([entry for _, entry in keys]))
-        port = free_port()
-        settings = {
-            "REPARTEE_PORT": str(port),
-            "REPARTEE_HOST": "127.0.0.1",
-            "REPARTEE_API_KEYS_FILE": str(file),
-            "REPARTEE_LOG_LEVEL": "warning",
-        }
-        with running([sys.executable, "-m", "app"], settings) as process:
-            process.wait_for(port, "/readyz", _START_SECONDS)
-            yield f"http://127.0.0.1:{port}/v1", keys[0][0], keys[1][0]
+        with ready_service({"API_KEYS_FILE": str(file), "LOG_LEVEL": "warning"}) as started:
+            yield f"{started.url}/v1", keys[0][0], keys[1][0]
 
 
 async def send(server: Server, rate: float, seconds: float, seed: int | None) -> list[Sample]:
@@ -124,12 +114,8 @@ def main(arguments: Sequence[str]) -> int:
             + (f"; the run is {void}." if void else "."),
         ]
     )
-    print(text)
-    if options.write:
-        command = shlex.join(["python", "-m", "loadtests.reliability.fairness", *arguments])
-        facts = "\n".join(f"- {name}: {value}" for name, value in machine().items())
-        title = f"# Two tenants, {datetime.date.today().isoformat()}"
-        dated_page.write("fairness", f"{title}\n\n{facts}\n\nReproduce: `{command}`\n\n{text}")
+    command = shlex.join(["python", "-m", "loadtests.reliability.fairness", *arguments])
+    dated_page.publish("fairness", dated_page.headed("Two tenants", command, text), write=options.write)
     return EXIT_VOID if void else 0 if share >= SERVED else EXIT_MISSED
 
 

@@ -35,13 +35,12 @@ from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
 from loadtests.metrics_cost import speed
-from loadtests.processes import free_port, running
 from loadtests.prompts import letters
+from loadtests.ready_service import ready_service
 from loadtests.report import gates_table
 
 GUARDED, BARE = "app", "loadtests.reliability.unguarded_service"
 STREAMS = 16
-_START_SECONDS = 120.0
 _KEYS = 10
 _TOKENS = 400
 _WARM_UP = 200
@@ -189,17 +188,12 @@ def main() -> int:
     with ExitStack() as stack:
         keys, key = _keys_file(stack.enter_context(tempfile.TemporaryDirectory()))
         ports = []
-        for module, more in ((GUARDED, {"REPARTEE_API_KEYS_FILE": str(keys)}), (BARE, {})):
-            port = free_port()
-            values = {"REPARTEE_PORT": str(port), "REPARTEE_DEVICE": "cpu", "REPARTEE_LOG_FORMAT": "json"}
-            service = stack.enter_context(running([sys.executable, "-m", module], values | more))
-            service.wait_for(port, "/readyz", _START_SECONDS)
-            ports.append(port)
+        for module, more in ((GUARDED, {"API_KEYS_FILE": str(keys)}), (BARE, {})):
+            values = {"DEVICE": "cpu", "LOG_FORMAT": "json"}
+            ports.append(stack.enter_context(ready_service(values | more, [module])).port)
         figures = measure(*ports, key, options.requests, options.rounds)
     page = report(figures, command)
-    print(page)
-    if options.write:
-        dated_page.write("guards", page)
+    dated_page.publish("guards", page, write=options.write)
     return int(any(gate.verdict != "pass" for gate in verdicts(figures)))
 
 

@@ -254,9 +254,7 @@ def main(arguments: Sequence[str]) -> int:
     page = render(
         seen, speeds, facts, shlex.join(["python", "-m", "loadtests.reliability.invariance", *arguments])
     )
-    print(page)
-    if options.write:
-        dated_page.write("invariance", page)
+    dated_page.publish("invariance", page, write=options.write)
     wrong = sum(one.different + one.unblamed for one in seen.values())
     return EXIT_DIFFERENT if wrong else EXIT_NOTHING_SHOWN if not_shown(seen) else 0
 

@@ -1,6 +1,6 @@
 """How long any request of a legal size keeps the event loop of the service from all others.
 
-    python -m loadtests.reliability.loop_stall [--rounds 3] [--only TEXT] [--rows 40] [--write]
+    python -m loadtests.reliability.loop_stall [--rounds 3] [--only TEXT] [--rows 40] [--policy FILE] [--write]
 
 A service with the embedded model gets a catalogue of the worst inputs for every route that takes a body, each alone
 and four at once, while another process probes /livez without a pause; the longest probe is the stall, and
@@ -24,14 +24,13 @@ from app.settings import EMBEDDED_MODEL
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
-from loadtests.processes import free_port, running
+from loadtests.ready_service import ready_service
 from loadtests.reliability.prober import Prober, probing
 from loadtests.reliability.worst_inputs import Input, catalogue
 from loadtests.report import gates_table
 
 BOUND_SECONDS = 0.050
 AT_ONCE = 4
-_START_SECONDS = 120.0
 _ANSWER_SECONDS = 60.0
 _DEADLINE_MS = "5000"
 """Of each request: what the engine computes is not what is measured."""
@@ -170,20 +169,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="inputs whose route and name have this text")
     parser.add_argument("--rows", type=int, default=40, help="of the table of the worst")
+    parser.add_argument("--policy", type=Path, help="a policy file that the service is to follow meanwhile")
     dated_page.add_option(parser, "loop-stall")
     options = parser.parse_args()
     command = f"python -m loadtests.reliability.loop_stall --rounds {options.rounds} --rows {options.rows}"
+    if options.policy:
+        command = f"{command} --policy {options.policy}"
     inputs = [one for one in catalogue(Path(EMBEDDED_MODEL).name) if options.only in f"{one.path} {one.name}"]
-    port = free_port()
-    settings = {"REPARTEE_PORT": str(port), "REPARTEE_DEVICE": "cpu"}
-    with running([sys.executable, "-m", "app"], settings) as service:
-        service.wait_for(port, "/readyz", _START_SECONDS)
-        with probing(port) as prober:
-            figures = measure(port, prober, inputs, options.rounds)
+    policy = {"POLICY_FILE": str(options.policy)} if options.policy else {}
+    with ready_service({"DEVICE": "cpu"} | policy) as service, probing(service.port) as prober:
+        figures = measure(service.port, prober, inputs, options.rounds)
     page = report(figures, command, options.rows)
-    print(page)
-    if options.write:
-        dated_page.write("loop-stall", page)
+    dated_page.publish("loop-stall", page, write=options.write)
     return int(any(gate.verdict != "pass" for gate in verdicts(figures)))
 
 

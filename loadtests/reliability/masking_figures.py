@@ -153,9 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
             *[tables_of(name, counts) for name, counts in sets.items()],
         ]
     )
-    print(page)
-    if chosen.write:
-        dated_page.write("masking", page)
+    dated_page.publish("masking", page, write=chosen.write)
     return int(any(gate.verdict != "pass" for gate in gates))
 
 

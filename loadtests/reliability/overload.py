@@ -8,7 +8,6 @@ The mix of front_end.py arrives as a Poisson process: at 0.8 C, at 10 C, and aft
 
 import argparse
 import asyncio
-import datetime
 import itertools
 import random
 import shlex
@@ -28,7 +27,6 @@ from app.bench.voided import void_reason
 from app.slos import load_slos
 from loadtests import dated_page, target
 from loadtests.front_end import FrontEnd
-from loadtests.machine import machine
 from loadtests.processes import ProcessFailed
 from loadtests.reliability.refusal import AT_ONCE_SECONDS
 
@@ -177,12 +175,9 @@ def main(arguments: Sequence[str]) -> int:
             + (f"; the run is {void}." if void else "."),
         ]
     )
-    print(text)
     command = shlex.join(["python", "-m", "loadtests.reliability.overload", *arguments])
-    if options.write:
-        facts = "\n".join(f"- {name}: {value}" for name, value in machine().items())
-        title = f"# Ten times the capacity, {datetime.date.today().isoformat()}"
-        dated_page.write("overload", f"{title}\n\n{facts}\n\nReproduce: `{command}`\n\n{text}")
+    page = dated_page.headed("Ten times the capacity", command, text)
+    dated_page.publish("overload", page, write=options.write)
     return EXIT_VOID if void else 0 if all(met for *_, met in found) else EXIT_MISSED
 
 

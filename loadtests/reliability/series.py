@@ -25,12 +25,11 @@ from app.bench.markdown import table
 from loadtests import dated_page
 from loadtests.gates import Gate
 from loadtests.machine import machine
-from loadtests.processes import free_port, running
+from loadtests.ready_service import ready_service
 from loadtests.report import gates_table
 
 MOST_SERIES = 1000
 _CONNECTIONS = 16
-_START_SECONDS = 120.0
 _ANSWER_SECONDS = 30.0
 _METHODS = (
     *("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT"),
@@ -141,10 +140,9 @@ def drive(requests: int, seed: int) -> Run:
     Raises:
         ProcessFailed: the service did not start.
     """
-    run, done, port = Run(), 0, free_port()
-    environment = {"REPARTEE_PORT": str(port), "REPARTEE_THREADS": "1", "REPARTEE_LOG_LEVEL": "error"}
-    with running([sys.executable, "-m", "app"], environment) as server:
-        server.wait_for(port, "/readyz", _START_SECONDS)
+    run, done = Run(), 0
+    with ready_service({"THREADS": "1", "LOG_LEVEL": "error"}) as service:
+        port = service.port
         run.series.append((0, series(port)))
         started = time.monotonic()
         for part, share in enumerate((0.01, 0.1, 0.5, 1.0)):
@@ -202,9 +200,7 @@ def main(arguments: list[str] | None = None) -> int:
     page = report(
         run, f"python -m loadtests.reliability.series --requests {chosen.requests} --seed {chosen.seed}"
     )
-    print(page)
-    if chosen.write:
-        dated_page.write("series", page)
+    dated_page.publish("series", page, write=chosen.write)
     return int(any(gate.verdict != "pass" for gate in gates_of(run)))
 
 

@@ -299,9 +299,7 @@ def main(arguments: Sequence[str]) -> int:
         return EXIT_REFUSED
     named = [f"--minutes={options.minutes:g}", f"--rate={options.rate:g}", f"--seed={options.seed}"]
     page = render(soak, facts, shlex.join(["python", "-m", "loadtests.reliability.soak", *named]))
-    print(page)
-    if options.write:
-        dated_page.write("soak", page)
+    dated_page.publish("soak", page, write=options.write)
     return EXIT_LEAK if soak.leaks or soak.lost or soak.refused > MOST_REFUSED else 0
 
 

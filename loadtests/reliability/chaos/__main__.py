@@ -45,9 +45,7 @@ def main(arguments: Sequence[str]) -> int:
             ]
         )
         page = report.render(lives, facts, command)
-        print(page)
-        if options.write:
-            dated_page.write("chaos", page)
+        dated_page.publish("chaos", page, write=options.write)
     except (ProcessFailed, RequestFailed, OSError) as error:
         print(f"loadtests.reliability.chaos: {error}", file=sys.stderr)
         return EXIT_REFUSED

@@ -1,6 +1,5 @@
 """The real service that is tried: real engine, embedded model, keys, and small bounds so that it answers fast."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ import msgspec
 import psutil  # type: ignore[import-untyped]
 
 from app.keys import new_key
-from loadtests.processes import Running, free_port, running
+from loadtests.processes import Running, free_port
+from loadtests.ready_service import ready_service
 from loadtests.reliability.fuzz.attempt import Site
 
 MODEL = "repartee-support"
-_START_SECONDS = 180.0
 _SETTINGS = {
     "HOST": "127.0.0.1",
     "LOG_LEVEL": "warning",
@@ -65,10 +64,8 @@ def fuzzed_service() -> Iterator[Service]:
         slos = Path(directory) / "slos.toml"
         slos.write_text(_SLOS)
         settings = _SETTINGS | {"PORT": str(port), "API_KEYS_FILE": str(keys), "SLO_FILE": str(slos)}
-        environment = {f"REPARTEE_{name}": value for name, value in settings.items()}
-        with running([sys.executable, "-m", "app"], environment) as process:
-            process.wait_for(port, "/readyz", _START_SECONDS)
-            yield Service(site, process)
+        with ready_service(settings) as service:
+            yield Service(site, service.process)
 
 
 def site_with_keys(port: int, model: str, path: Path) -> Site:
