@@ -36,6 +36,7 @@ class Guard:
 
 
 _MIDDLEWARE, _SECURITY, _PROTOCOL = "app/api/middleware.py", "app/api/security.py", "app/http_protocol.py"
+_FRAMING = "app/http_framing.py"
 _T_SECURITY, _T_PROTOCOL, _T_EDGE = (
     "tests/api/test_security.py",
     "tests/test_http_protocol.py",
@@ -66,8 +67,8 @@ GUARDS = (
     Guard(
         "auth: expiry",
         "app/keys.py",
-        "< found.expires else None",
-        "< found.expires else found",
+        "or found.has_expired(today) else found",
+        "else found",
         f"{_T_SECURITY} tests/test_keys.py",
     ),
     Guard(
@@ -158,7 +159,7 @@ GUARDS = (
         "inline = True",
         "tests/api/test_strict_json.py",
     ),
-    Guard("HTTP: one Host", _PROTOCOL, "(len(hosts) == 1 or (old and not hosts))", "True", _T_PROTOCOL),
+    Guard("HTTP: one Host", _FRAMING, "(len(hosts) == 1 or (old and not hosts))", "True", _T_PROTOCOL),
     Guard(
         "HTTP: one length, no encoding beside it",
         _PROTOCOL,
@@ -170,7 +171,7 @@ GUARDS = (
     ),
     Guard(
         "HTTP: chunked alone",
-        _PROTOCOL,
+        _FRAMING,
         '(not encodings or (not old and [one.lower() for one in encodings] == [b"chunked"]))',
         "True",
         _T_PROTOCOL,
@@ -186,8 +187,8 @@ GUARDS = (
     Guard(
         "HTTP: bytes of fields",
         _PROTOCOL,
-        "for name, value in self.headers) > self._limits.max_header_bytes:",
-        "for name, value in self.headers) > 10**9:",
+        "if head_bytes(self.headers) > self._limits.max_header_bytes:",
+        "if False:",
         _T_PROTOCOL,
     ),
     Guard(
@@ -200,8 +201,8 @@ GUARDS = (
     Guard(
         "HTTP: bytes around a body",
         _PROTOCOL,
-        "elif self._in_body and self._received >",
-        "elif False and self._received >",
+        "elif self._in_body and is_endless(",
+        "elif False and is_endless(",
         _T_PROTOCOL,
     ),
     Guard(
@@ -270,10 +271,45 @@ GUARDS = (
     ),
     Guard(
         "HTTP: who reads nothing",
-        _PROTOCOL,
-        "self._reader_timer = self.loop.call_later(self._limits.write_stall_seconds, self._on_stall, waiting)",
+        "app/stall_watch.py",
+        "self._timer = self._loop.call_later(self._seconds, self._look, waiting)",
         "pass",
         _T_PROTOCOL,
+    ),
+    Guard(
+        "HTTP: what is on its way at the end",
+        _PROTOCOL,
+        "self.loop.call_later(_LAST_REQUEST_SECONDS, self._end_unless_asked)",
+        "self.transport.close()",
+        _T_PROTOCOL,
+    ),
+    Guard(
+        "Drain: who waits to be accepted",
+        "app/server.py",
+        "if not waiting.poll(0):",
+        "if True:",
+        "tests/test_server.py",
+    ),
+    Guard(
+        "Drain: no connection is kept",
+        "app/server.py",
+        "        self._keep_no_connections()\n",
+        "",
+        "tests/test_server.py",
+    ),
+    Guard(
+        "Admission: who floods has what others leave",
+        "app/engine/admission.py",
+        "(worth - calm) / flooding",
+        "worth / flooding",
+        "tests/engine/test_admission.py",
+    ),
+    Guard(
+        "Tokenizer: as much as may wait",
+        "app/services/aside.py",
+        "if not self._places.acquire(blocking=False):",
+        "if False:",
+        "tests/services/test_aside.py",
     ),
     Guard(
         "CORS: no origin by default",

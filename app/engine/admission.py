@@ -1,7 +1,7 @@
 """Admission: whether a request that comes now would be answered in time, by what is pending and the pace of late."""
 
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -185,12 +185,20 @@ class Admission:
         return refusals is not None and len(refusals) == _FLOOD and now - refusals[0] < within
 
     def _is_one_too_many(self, work: Work, now: float) -> bool:
-        """Whether this tenant floods, and has its share of the sequences that are worth being open."""
+        """Whether this tenant floods, and has as many open sequences as are worth it beside those of the others.
+
+        Those who flood share evenly what the others leave of it. The others may have more than an even share, for the
+        refusals take a part of the machine, and those who cause them pay for it: by half of their own share at most.
+        """
         worth = self._gain.enough()
         if worth is None or len(self._open) < worth or not self._floods(work.tenant, now):
             return False
-        tenants = {*self._open.values(), work.tenant}
-        return sum(tenant == work.tenant for tenant in self._open.values()) >= worth / len(tenants)
+        tenants = Counter(self._open.values())
+        calm = sum(n for tenant, n in tenants.items() if not self._floods(tenant, now))
+        own = tenants[work.tenant]
+        tenants[work.tenant] += 1
+        flooding = sum(self._floods(tenant, now) for tenant in tenants)
+        return own >= max((worth - calm) / flooding, worth / len(tenants) / 2)
 
     @property
     def _seconds_per_answer(self) -> float:

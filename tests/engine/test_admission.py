@@ -288,6 +288,30 @@ def test_who_stays_within_its_share_does_not_pay_for_a_neighbours_flood() -> Non
         service.ask("quiet")
 
 
+def test_who_floods_has_what_those_who_do_not_leave_and_half_of_its_share_at_least() -> None:
+    service = Service({"chat": 2.0})
+    service.learn()
+    for sequences in (1, 2, 4, 8, 16):
+        stepped(service, sequences, milliseconds=1.0 + sequences)
+    loud = flooded(service, sequences=8)  # 15 are worth being open
+    quiet = []
+    for open_ in range(1, 21):
+        quiet.append(service.ask("quiet", tokens=0))
+        service.answer(quiet[-1], seconds=0.0)
+        if open_ == 10:
+            for number in loud[:3]:
+                refusal(service, tokens=0)
+                service.admission.ended(number)
+            refusal(service, tokens=0)  # five are open, and ten of the other
+            service.admission.ended(loud[3])
+            service.ask(tokens=0)
+    refusal(service, tokens=0)
+    service.admission.ended(loud[4])
+    refusal(service, tokens=0)
+    service.admission.ended(loud[5])
+    service.ask(tokens=0)  # as its fourth, whatever the other has
+
+
 def test_where_more_always_do_more_any_number_is_worth_it() -> None:
     service = Service({"chat": 2.0})
     service.learn()
