@@ -89,7 +89,7 @@ class KeyRing:
         """
         try:
             return cls(msgspec.json.decode(content, type=list[KeyEntry]))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidKeysFile(f"the keys file is malformed: {error}") from error
 
     def find(self, key: bytes, today: date | None = None) -> KeyEntry | None:

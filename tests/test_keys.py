@@ -58,6 +58,13 @@ def test_a_malformed_file_is_refused(tmp_path: Path, content: Any) -> None:
         load(tmp_path, content)
 
 
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.write_bytes('[{"tenant": "müller"}]'.encode("latin-1"))
+    with pytest.raises(InvalidKeysFile, match="malformed"):
+        KeyRing.load(file)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeysFile):
         KeyRing.load(tmp_path / "none.json")
