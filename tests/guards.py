@@ -300,8 +300,8 @@ GUARDS = (
     Guard(
         "Admission: who floods has what others leave",
         "app/engine/admission.py",
-        "(worth - calm) / flooding",
-        "worth / flooding",
+        "(worth - sum(calm)) / (",
+        "worth / (",
         "tests/engine/test_admission.py",
     ),
     Guard(

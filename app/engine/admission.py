@@ -26,6 +26,8 @@ _FEW = 4
 """And at least for so many answers."""
 _FLOOD = 20
 """Refusals within an objective's time that are many."""
+_LEAST_OPEN = 2
+"""Sequences of one who floods: a request, and the question of a policy about it."""
 _LONGEST_RETRY = 60.0
 
 
@@ -179,10 +181,11 @@ class Admission:
 
     def _floods(self, tenant: str, now: float) -> bool:
         """Whether many of a tenant's requests were refused of late."""
-        objectives = (self.due(task) for task in self._objectives)
-        within = max((one for one in objectives if one is not None), default=0.0)
         refusals = self._refusals.get(tenant)
-        return refusals is not None and len(refusals) == _FLOOD and now - refusals[0] < within
+        if refusals is None or len(refusals) < _FLOOD:
+            return False
+        objectives = (self.due(task) for task in self._objectives)
+        return now - refusals[0] < max((one for one in objectives if one is not None), default=0.0)
 
     def _is_one_too_many(self, work: Work, now: float) -> bool:
         """Whether this tenant floods, and has as many open sequences as are worth it beside those of the others.
@@ -193,12 +196,10 @@ class Admission:
         worth = self._gain.enough()
         if worth is None or len(self._open) < worth or not self._floods(work.tenant, now):
             return False
-        tenants = Counter(self._open.values())
-        calm = sum(n for tenant, n in tenants.items() if not self._floods(tenant, now))
-        own = tenants[work.tenant]
-        tenants[work.tenant] += 1
-        flooding = sum(self._floods(tenant, now) for tenant in tenants)
-        return own >= max((worth - calm) / flooding, worth / len(tenants) / 2)
+        others = Counter(tenant for tenant in self._open.values() if tenant != work.tenant)
+        calm = [sequences for tenant, sequences in others.items() if not self._floods(tenant, now)]
+        own, tenants = len(self._open) - others.total(), len(others) + 1
+        return own >= max((worth - sum(calm)) / (tenants - len(calm)), worth / tenants / 2, _LEAST_OPEN)
 
     @property
     def _seconds_per_answer(self) -> float:
