@@ -103,7 +103,7 @@ def create_app(
     for routes in (chat, completions, decisions, models, tokenize, ops, docs):
         app.include_router(routes.router)
         services.metrics.know_routes(_templates(routes.router))
-    complete_openapi(app, keys=keys is not None)
+    complete_openapi(app, keys=keys is not None, metrics_without_key=settings.metrics_without_key)
     return app
 
 

@@ -28,6 +28,11 @@ SCOPE_OF_PATH: dict[str, KeyScope] = {
 """Paths that need a scope; every other path needs only some key."""
 
 
+def without_key(*, metrics: bool) -> frozenset[str]:
+    """Paths that answer everybody, `/metrics` among them or not."""
+    return OPEN_PATHS | {"/metrics"} if metrics else OPEN_PATHS
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who asks: in `scope["state"]["principal"]`. Both are empty where the server has no keys."""
@@ -49,7 +54,7 @@ class AuthMiddleware:
     def __init__(self, app: ASGIApp, keys: LiveKeys | None, *, metrics_without_key: bool = False) -> None:
         self._app = app
         self._keys = keys
-        self._open_paths = OPEN_PATHS | {"/metrics"} if metrics_without_key else OPEN_PATHS
+        self._open_paths = without_key(metrics=metrics_without_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event; there are no websockets here, so none is admitted."""

@@ -197,3 +197,11 @@ def test_what_needs_a_key_is_documented_where_there_are_keys(tmp_path: Path) -> 
         for operation in operations.values():
             assert operation["security"] == ([] if path in OPEN_PATHS else [{"key": []}])
     assert "scope `decide`" in document["paths"]["/v1/decisions"]["post"]["description"]
+
+
+def test_metrics_that_need_no_key_are_documented_so(tmp_path: Path) -> None:
+    _, entry = new_key("acme")
+    (tmp_path / "keys.json").write_bytes(msgspec.json.encode([entry]))
+    app = build_app(FakeEngine(), api_keys_file=tmp_path / "keys.json", metrics_without_key=True)
+    operation = app.openapi()["paths"]["/metrics"]["get"]
+    assert operation["security"] == [] and "Needs a key" not in operation.get("description", "")

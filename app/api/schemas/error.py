@@ -51,7 +51,13 @@ GENERATED: dict[int | str, dict[str, Any]] = {
             "application/json": {
                 "schema": {"type": "object", "required": ["id", "object", "model", "choices", "usage"]}
             },
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {
+                "itemSchema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {"data": {"type": "string"}},
+                }
+            },
         },
     }
 }

@@ -35,3 +35,21 @@ def test_what_the_document_does_not_have_is_a_fault(
     cases = OpenApiCases(document, SITE, 1)
     found = [cases.faults(attempt, reply) for attempt in islice(cases.attempts(), 60)]
     assert any(one.startswith(fault) for faults in found for one in faults), found
+
+
+def test_a_stream_is_what_the_document_says(document: dict[str, Any]) -> None:
+    cases = OpenApiCases(document, SITE, 1)
+    stream = Reply(
+        200,
+        {"content-type": "text/event-stream; charset=utf-8"},
+        b'data: {"id": 1}\n\ndata: [DONE]\n\n',
+        True,
+    )
+    found = [
+        cases.faults(attempt, stream)
+        for attempt in islice(cases.attempts(), 200)
+        if "completions, positive" in attempt.what
+    ]
+    assert found and not any("SSE" in fault or "schema" in fault for faults in found for fault in faults), (
+        found
+    )
