@@ -1,6 +1,7 @@
 """The HTTP/1.1 connection: uvicorn's, stricter about framing and bounded in size and time, with our error bodies."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
@@ -265,9 +266,18 @@ class StrictProtocol(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def _end_unless_asked(self) -> None:
-        if not self._in_head and (self.cycle is None or self.cycle.response_complete):
+    def _end_unless_asked(self, *, again: bool = True) -> None:
+        if not (self.cycle is None or self.cycle.response_complete):
+            self.end_after_answer()
+        elif self._in_head and again:  # but nobody sends one for ever
+            self.loop.call_later(_LAST_REQUEST_SECONDS, partial(self._end_unless_asked, again=False))
+        else:
             self.transport.close()
+
+    def end_after_answer(self) -> None:
+        """Keep the connection no longer than the answer under way takes, if there is one."""
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def timeout_keep_alive_handler(self) -> None:
         """No request came for a while."""

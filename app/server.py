@@ -87,7 +87,7 @@ class Server(uvicorn.Server):
     go on (the drain), and only then is the port closed. Streams that are not finished by then end with an error event.
 
     A request that is sent just when its connection is closed is lost, and a client cannot know whether it was served.
-    So every answer from the signal on is its connection's last, and connections are closed a little after the port.
+    So every answer after the signal is its connection's last, and connections are closed a little after the port.
     """
 
     def __init__(self, config: uvicorn.Config, engine: AsyncEngine, settings: Settings) -> None:
@@ -149,7 +149,10 @@ class Server(uvicorn.Server):
         self.config.timeout_graceful_shutdown = max(_LAST_BYTES_SECONDS, left)  # type: ignore[assignment]
 
     def _keep_no_connections(self) -> None:
-        """Let every answer that begins from now on end its connection: uvicorn does as the field says."""
+        """Let every answer that is not whole yet end its connection; where it has not begun, it says so."""
+        for connection in self.server_state.connections:
+            if isinstance(connection, StrictProtocol):
+                connection.end_after_answer()
         self.config.encoded_headers.append(_CLOSE)  # it makes the fields anew once a second
         self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
 
@@ -157,7 +160,8 @@ class Server(uvicorn.Server):
         """Close the port, then the connections: those that came last are told, too, that it is over."""
         waiting = select.poll()
         for listener in sockets or []:
-            waiting.register(listener, select.POLLIN)
+            if listener.fileno() >= 0:  # the loop closes one that it could not accept from
+                waiting.register(listener, select.POLLIN)
         for _ in range(_LAST_ACCEPTS):
             if not waiting.poll(0):
                 break

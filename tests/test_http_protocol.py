@@ -391,6 +391,18 @@ async def test_a_request_on_its_way_at_the_end_of_the_service_is_answered(begun:
         other.close()
 
 
+async def test_a_head_that_never_ends_does_not_keep_the_service() -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        while not served.connections or not next(iter(served.connections))._in_head:
+            await asyncio.sleep(0.01)
+        for connection in served.connections:
+            connection.shutdown()
+        assert await asyncio.wait_for(reader.read(), 5) == b""  # sooner than the time for a head ends
+        writer.close()
+
+
 async def test_a_body_that_is_still_sent_after_its_answer_is_no_other_request() -> None:
     async with serving() as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)

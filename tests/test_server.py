@@ -104,25 +104,58 @@ async def test_a_second_signal_cuts_off_who_does_not_read_after_the_drain(
 
 
 async def test_who_was_connected_when_the_port_closed_is_answered_and_told_that_it_was_the_last() -> None:
-    """Some wait to be accepted when the end begins: nothing runs between their connections and that."""
+    """They wait to be accepted when the last tick ends the service: nothing runs between."""
+    clients: list[socket.socket] = []
+
+    class LastMoment(Server):
+        async def on_tick(self, counter: int) -> bool:
+            ends = await super().on_tick(counter)
+            for _ in range(20 if ends else 0):
+                clients.append(socket.create_connection(listener.getsockname()))
+                clients[-1].sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            return ends
+
     settings = Settings(model="m", drain_delay_seconds=0, drain_seconds=10)
     engine = AsyncEngine(settings.engine_config(), RecordingObserver())
-    server = Server(uvicorn_config(_brief, settings, Metrics("toy")), engine, settings)
+    server = LastMoment(uvicorn_config(_brief, settings, Metrics("toy")), engine, settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(server.serve([listener]))
         async with asyncio.timeout(30):
             await _until(lambda: server.started)
             signal.raise_signal(signal.SIGTERM)
-            while server._drain is None or not server._drain.done():
-                await asyncio.sleep(0)
-            clients = [socket.create_connection(listener.getsockname()) for _ in range(20)]
-            for client in clients:
-                client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
             await serving
+    assert len(clients) == 20
     for client in clients:
         with client, client.makefile("rb") as reader:
             head = reader.read().lower()
             assert head.startswith(b"http/1.1 204") and head.count(b"connection: close") == 1
+
+
+async def test_an_answer_that_begins_after_the_signal_is_its_connections_last() -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await go_on.wait()
+        await _brief(scope, receive, send)
+
+    settings = Settings(model="m", drain_delay_seconds=60)
+    engine = AsyncEngine(settings.engine_config(), RecordingObserver())
+    server = Server(uvicorn_config(app, settings, Metrics("toy")), engine, settings)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = asyncio.create_task(server.serve([listener]))
+        async with asyncio.timeout(30):
+            await _until(lambda: server.started)
+            with socket.create_connection(listener.getsockname()) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                await _until(lambda: server.server_state.tasks)
+                signal.raise_signal(signal.SIGTERM)
+                await _until(lambda: server._drain)
+                go_on.set()
+                answer = await asyncio.to_thread(client.recv, 4096)
+            assert b"connection: close" in answer.lower()
+            signal.raise_signal(signal.SIGTERM)
+            await serving
 
 
 def test_a_port_in_use_is_told_in_one_sentence() -> None:

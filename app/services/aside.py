@@ -21,7 +21,7 @@ class Aside:
     """A thread for one kind of work.
 
     Args:
-        most: pieces that may be handed in and not done; any number by default, where admission bounds them.
+        most: pieces that may be handed in and not done; any number by default.
     """
 
     def __init__(self, kind: str, most: int = sys.maxsize) -> None:

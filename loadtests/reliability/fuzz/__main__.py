@@ -47,9 +47,9 @@ def main(arguments: Sequence[str]) -> int:
         print(f"loadtests.reliability.fuzz: {error}", file=sys.stderr)
         return EXIT_REFUSED
     report = render(result, before, _command(options.inputs, seed), saved)
-    dated_page.publish("fuzz", report, write=options.write)
     if result.failed:
         print(f"The end of the service's log:\n{tail}", file=sys.stderr)
+    dated_page.publish("fuzz", report, write=options.write)
     return EXIT_FOUND if result.failed else 0
 
 
