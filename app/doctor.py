@@ -131,10 +131,10 @@ def _keys(settings: Settings) -> Finding:
     detail = f"{len(valid)} in {settings.api_keys_file}"
     if expired:
         detail = f"{detail}, and expired: {', '.join(expired)}"
-    cure = "`python -m app keys new --tenant ops --scope metrics` makes one."
     if not valid:
         return Finding("keys", "failed", f"{detail}. Nobody can use the service: add keys, or later days.")
     if not any("metrics" in entry.scopes for entry in valid):
+        cure = "`python -m app keys new --tenant ops --scope metrics` makes one."
         return Finding("keys", "warning", f"{detail}; none is for Prometheus. {cure}")
     return Finding("keys", "warning" if expired else "ok", detail)
 
@@ -172,8 +172,10 @@ def _collector(endpoint: str) -> Finding:
 
 def _model(settings: Settings) -> tuple[list[Finding], Path | None]:
     """What the API process reads of the model, and where it lies if it can be used."""
-    unread = [Finding("policy", "warning", f"{settings.policy_file} is not looked at: that needs the model")]
-    without = unread if settings.policy_file else []
+    without = list[Finding]()  # what cannot be looked at where there is no model
+    if settings.policy_file:
+        detail = f"{settings.policy_file} is not looked at: that needs the model"
+        without = [Finding("policy", "warning", detail)]
     try:
         directory = model_directory(settings.model, fetch=False)
     except ModelNotFetched as error:

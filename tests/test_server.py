@@ -35,13 +35,16 @@ async def _endless() -> AsyncGenerator[bytes, None]:
         yield event(b"x" * 60_000)
 
 
+async def _live(receive: Receive, send: Send) -> None:
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
+
+
 def _app(stall_seconds: float) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            for step in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{step}.complete"})
-            return
+            return await _live(receive, send)
         stream = EventStream(_endless(), lambda: None, StreamLimits(15.0, stall_seconds), Observation("r"))
         await stream(scope, receive, send)
 
@@ -50,10 +53,7 @@ def _app(stall_seconds: float) -> ASGIApp:
 
 async def _brief(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
-        for step in ("startup", "shutdown"):
-            await receive()
-            await send({"type": f"lifespan.{step}.complete"})
-        return
+        return await _live(receive, send)
     await send({"type": "http.response.start", "status": 204, "headers": []})
     await send({"type": "http.response.body"})
 
