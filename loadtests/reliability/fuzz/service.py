@@ -21,6 +21,7 @@ _SETTINGS = {
     "MAX_MODEL_LEN": "512",
     "DEFAULT_MAX_TOKENS": "8",
     "REQUEST_TIMEOUT_SECONDS": "20",
+    "MAX_WAITING": "4096",  # no request is refused for the company that it has by chance
     "DRAIN_DELAY_SECONDS": "0",
 }
 _SLOS = """

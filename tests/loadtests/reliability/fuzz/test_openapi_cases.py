@@ -27,6 +27,7 @@ def document() -> dict[str, Any]:
         (Reply(418, JSON, b"{}", True), "Response violates schema"),
         (Reply(500, JSON, b"{}", True), "Server error"),
         (Reply(400, {"content-type": "text/html"}, b"no", True), "Undocumented Content-Type"),
+        (Reply(200, JSON, b"{}", True), "Schema-violating request accepted"),
     ],
 )
 def test_what_the_document_does_not_have_is_a_fault(
@@ -35,6 +36,16 @@ def test_what_the_document_does_not_have_is_a_fault(
     cases = OpenApiCases(document, SITE, 1)
     found = [cases.faults(attempt, reply) for attempt in islice(cases.attempts(), 60)]
     assert any(one.startswith(fault) for faults in found for one in faults), found
+
+
+def test_a_bad_body_that_is_too_large_is_refused_as_such(document: dict[str, Any]) -> None:
+    cases, refusal = OpenApiCases(document, SITE, 1), Reply(413, JSON, b"{}", True)
+    found = [
+        cases.faults(attempt, refusal)
+        for attempt in islice(cases.attempts(), 60)
+        if "negative" in attempt.what
+    ]
+    assert found and not any(fault.startswith("Schema-violating") for faults in found for fault in faults)
 
 
 def test_a_stream_is_what_the_document_says(document: dict[str, Any]) -> None:
