@@ -51,11 +51,12 @@ class OwnPagesMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event."""
-        if scope["type"] == "http" and not self._may_ask(Headers(scope=scope).getlist("origin")):
+        if scope["type"] == "http" and not self._may_ask(scope):
             return await send_error(send, ForeignPage(), scope["state"]["observation"])
         await self._app(scope, receive, send)
 
-    def _may_ask(self, origins: list[str]) -> bool:
+    def _may_ask(self, scope: Scope) -> bool:
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         return "*" in self._allowed or all(origin in self._allowed or is_own(origin) for origin in origins)
 
 

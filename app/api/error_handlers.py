@@ -1,12 +1,12 @@
 """The one table from errors to HTTP: status, OpenAI's type and code, headers and body."""
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -88,7 +88,9 @@ _BOUNDS = {
 
 def _shape_of(error: errors.ReparteeError) -> _Shape:
     """The entry of the error's class, or of its nearest base."""
-    return next((_TABLE[cls] for cls in type(error).__mro__ if cls in _TABLE), _INTERNAL)
+    return _TABLE.get(type(error)) or next(
+        (_TABLE[cls] for cls in type(error).__mro__ if cls in _TABLE), _INTERNAL
+    )
 
 
 def observed_code(error: errors.ReparteeError) -> str:
@@ -115,7 +117,7 @@ def render_error(error: errors.ReparteeError, request_id: str) -> tuple[int, dic
     headers = {"content-type": "application/json"} | _retry_headers(getattr(error, "retry_after", None))
     if isinstance(error, errors.AuthenticationFailed):
         headers["www-authenticate"] = "Bearer"
-    return _shape_of(error).status, headers, json.dumps(describe(error, request_id)).encode()
+    return _shape_of(error).status, headers, msgspec.json.encode(describe(error, request_id))
 
 
 def _retry_headers(seconds: float | None) -> dict[str, str]:
@@ -154,7 +156,7 @@ def _answer(
     request: Request, status: int, error: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
     _observe(request, error["error"]["code"])
-    return Response(json.dumps(error), status, headers, "application/json")
+    return Response(msgspec.json.encode(error), status, headers, "application/json")
 
 
 async def _on_domain_error(request: Request, error: Exception) -> Response:

@@ -6,8 +6,8 @@ import re
 import secrets
 import time
 import traceback
+from collections.abc import Iterator
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.error_handlers import observed_code, render_error
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("app.access")
 
 PROBES = frozenset({"/livez", "/readyz", "/startupz", "/health", "/metrics"})  # asked every second or so
-CLIENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 TASK_OF_PATH: dict[str, Task] = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completion",
@@ -84,8 +84,9 @@ class RequestContextMiddleware:
             self._metrics.observe_request(observation)
         quiet = route in PROBES and exchange.status not in (401, 403, 429)
         level = logging.DEBUG if quiet else logging.INFO
-        fields = access_fields(route, scope["method"], self._model, exchange)
-        access_logger.log(level, "request", extra={"fields": fields})
+        if access_logger.isEnabledFor(level):
+            fields = access_fields(route, scope["method"], self._model, exchange)
+            access_logger.log(level, "request", extra={"fields": fields})
 
 
 class _Exchange:
@@ -97,8 +98,8 @@ class _Exchange:
         state = scope.setdefault("state", {})
         self.observation = Observation(new_request_id(), task=task, trace_id=state.get("trace_id"))
         state["observation"] = self.observation
-        client_id = Headers(scope=scope).get("x-request-id", "")
-        self.client_id = client_id if CLIENT_ID.fullmatch(client_id) else None
+        client_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        self.client_id = client_id.decode() if CLIENT_ID.fullmatch(client_id) else None
         self.status = 500
         self.started = self.complete = self.gone = False
         self._receive, self._send = receive, send
@@ -114,7 +115,7 @@ class _Exchange:
         """Pass a message to the client on, the first with our headers."""
         if message["type"] == "http.response.start":
             self.started, self.status = True, message["status"]
-            self._stamp(MutableHeaders(scope=message))
+            message["headers"] = [*message["headers"], *self._own_headers()]
         began = time.perf_counter()
         try:
             await self._send(message)
@@ -127,14 +128,14 @@ class _Exchange:
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self.complete = True
 
-    def _stamp(self, headers: MutableHeaders) -> None:
-        headers["x-request-id"] = self.observation.request_id
+    def _own_headers(self) -> Iterator[tuple[bytes, bytes]]:
+        yield b"x-request-id", self.observation.request_id.encode()
         if self.client_id:
-            headers["x-client-request-id"] = self.client_id
+            yield b"x-client-request-id", self.client_id.encode()
         if self.observation.task is not None:
-            headers["openai-processing-ms"] = str(round(self.observation.elapsed() * 1000))
+            yield b"openai-processing-ms", b"%d" % round(self.observation.elapsed() * 1000)
         if timing := server_timing(self.observation):
-            headers["server-timing"] = timing
+            yield b"server-timing", timing.encode()
 
     async def rescue(self, error: Exception) -> None:
         """Answer 500 where nothing was sent yet; otherwise the server cuts the connection.
@@ -167,7 +168,7 @@ class _Exchange:
 
 def new_request_id() -> str:
     """An id of the server's own, in its headers, logs and messages about our faults."""
-    return "req_" + _ids.randbytes(16).hex()
+    return f"req_{_ids.getrandbits(128):032x}"
 
 
 def route_of(scope: Scope) -> str:
@@ -189,7 +190,8 @@ async def send_error(
     """Answer with an error from outside the application: the same body and headers as from inside."""
     observation.error_code = observed_code(error)
     status, headers, body = render_error(error, observation.request_id)
-    raw = Headers({**headers, **(extra or {}), "content-length": str(len(body))}).raw
+    fields = {**headers, **(extra or {}), "content-length": str(len(body))}
+    raw = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
 
@@ -230,9 +232,14 @@ def rejection_reason(status: int, code: str | None) -> str:
 
 def server_timing(observation: Observation) -> str:
     """The stages known so far as a `Server-Timing` value in milliseconds; empty when there are none."""
-    timings = observation.timings()
-    stages = ("tokenize", "queue", "prefill", "decode")
-    return ", ".join(f"{name};dur={timings[f'{name}_ms']}" for name in stages if f"{name}_ms" in timings)
+    stages = {
+        "tokenize": observation.tokenize,
+        "queue": observation.queue,
+        "prefill": observation.prefill,
+        "decode": observation.decode,
+    }
+    known = ((name, seconds) for name, seconds in stages.items() if seconds is not None)
+    return ", ".join(f"{name};dur={round(seconds * 1000, 3)}" for name, seconds in known)
 
 
 def access_fields(route: str, method: str, model: str, exchange: _Exchange) -> dict[str, object]:
