@@ -1,10 +1,10 @@
 """`make capacity`: the highest rate of arrivals at which the service still meets its objectives.
 
-python -m loadtests.capacity [--url URL] [--minutes 5] [--from 4] [--seconds 10] [--write]
+python -m loadtests.capacity [--url URL] [--minutes 5] [--from 4] [--seconds 10] [--apart] [--write]
 
 The mix of front_end.py arrives as a Poisson process. Rates double until one fails, then the gap is halved, and the best
-rate is held for three times as long. The client is that of `app bench`,
-in this process.
+rate is held for three times as long. The client is that of `app bench`, in this process; with `--apart` it has cores of
+its own.
 """
 
 import argparse
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         load_report.prepare(options.out)
         with (
-            target.target(options.url, options.anywhere) as there,
+            target.target(options.url, options.anywhere, apart=options.apart) as there,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             knee, search = runner.run(_search(options, there))
@@ -199,7 +199,8 @@ def main(arguments: Sequence[str]) -> int:
     points = [step.point for step in search.steps]
     pictures = {"sweep": plots.sweep_picture(title, points, search.slos, knee)}
     command = shlex.join(["python", "-m", "loadtests.capacity", *arguments])
-    written = load_report.write(options.out, "capacity", title, command, text, pictures)
+    name = "capacity-apart" if options.apart else "capacity"
+    written = load_report.write(options.out, name, title, command, text, pictures)
     print("wrote", *written, file=sys.stderr)
     if _void_above(knee, search.steps):
         return EXIT_VOID
@@ -253,6 +254,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m loadtests.capacity", description=__doc__.partition("\n")[0]
     )
     target.add_options(parser)
+    target.add_apart_option(parser)
     parser.add_argument("--model", help="default: the first that the server names")
     parser.add_argument(
         "--from", dest="first", type=positive(float, 1e5), default=4.0, help="first rate; default: 4"

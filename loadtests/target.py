@@ -3,8 +3,8 @@
 import argparse
 import asyncio
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from app.bench.address import InvalidUrl, base_address, is_loopback
@@ -48,18 +48,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_apart_option(parser: argparse.ArgumentParser) -> None:
+    """`--apart`."""
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="the service gets the first half of this machine's cores, and this client the others",
+    )
+
+
 @contextmanager
-def target(url: str | None, anywhere: bool = False) -> Iterator[Target]:
+def target(url: str | None, anywhere: bool = False, *, apart: bool = False) -> Iterator[Target]:
     """The server at a URL; without one, this service with the embedded model, on a port of its own.
 
+    Args:
+        apart: give the service that is started the first half of the cores, and the calling thread the others.
+
     Raises:
-        Refused: the URL is none, or is not on this machine and was not allowed, or nothing answers there.
+        Refused: the URL is none, or is not on this machine and was not allowed, or nothing answers there; or there are
+            no cores to part.
         ProcessFailed: the service does not start.
     """
     if url is None:
-        with ready_service({"LOG_LEVEL": "warning"}) as service:
+        with ExitStack() as stack:
+            first, others = _halves() if apart else (None, None)
+            with _on(first):
+                service = stack.enter_context(ready_service({"LOG_LEVEL": "warning"}))
+            stack.enter_context(_on(others))
             yield _answering(f"{service.url}/v1")
         return
+    if apart:
+        raise Refused("--apart is for a service that is started here; one that runs has its cores already")
     try:
         base = base_address(url)
     except InvalidUrl as error:
@@ -67,6 +86,27 @@ def target(url: str | None, anywhere: bool = False) -> Iterator[Target]:
     if not (anywhere or is_loopback(base)):
         raise Refused(f"{url} is not on this machine; --anywhere allows it")
     yield _answering(base)
+
+
+def _halves() -> tuple[list[int], list[int]]:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise Refused("--apart needs two cores at least")
+    return cores[: len(cores) // 2], cores[len(cores) // 2 :]
+
+
+@contextmanager
+def _on(cores: Collection[int] | None) -> Iterator[None]:
+    """Keep the calling thread, and what it starts, to these cores; None changes nothing."""
+    if cores is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _server(base: str) -> Server:

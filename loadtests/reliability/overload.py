@@ -1,9 +1,9 @@
 """Ten times the capacity for a minute: what is let in is served in time, the rest is refused quickly.
 
-python -m loadtests.reliability.overload --capacity C [--seconds 60] [--write]
+python -m loadtests.reliability.overload --capacity C [--seconds 60] [--apart] [--write]
 
 The mix of front_end.py arrives as a Poisson process: at 0.8 C, at 10 C, and after two seconds at 0.8 C again. C is what
-`make capacity` finds on the same machine.
+`make capacity` finds on the same machine, and with `--apart` what it finds with that.
 """
 
 import argparse
@@ -34,6 +34,10 @@ EXIT_MISSED = 1
 EXIT_REFUSED = 2
 EXIT_VOID = 4
 HEALTHY, OVER = 0.8, 10.0
+LAYOUT = {
+    False: "The client ran on the same machine.",
+    True: "The service had the first half of the cores, as when C was measured, and the client the others.",
+}
 GOODPUT_SHARE = 0.95
 SLOWER = 1.5
 REFUSAL_SECONDS = 0.020
@@ -155,7 +159,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         with (
-            target.target(options.url, options.anywhere) as there,
+            target.target(options.url, options.anywhere, apart=options.apart) as there,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             phases = runner.run(_phases(options, there))
@@ -171,8 +175,8 @@ def main(arguments: Sequence[str]) -> int:
             aligned(["property", "bar", "measured", "verdict"], rows),
             aligned(HEAD, [phase.row() for phase in (before, over, settled(over, options.seconds), after)]),
             f"A 503 or 429 later than {AT_ONCE_SECONDS:g} s after sending is no refusal: what was let in failed.",
-            f"C = {options.capacity:g} requests a second. The client ran on the same machine"
-            + (f"; the run is {void}." if void else "."),
+            f"C = {options.capacity:g} requests a second. {LAYOUT[options.apart]}"
+            + (f" The run is {void}." if void else ""),
         ]
     )
     command = shlex.join(["python", "-m", "loadtests.reliability.overload", *arguments])
@@ -199,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m loadtests.reliability.overload", description=(__doc__ or "").partition("\n")[0]
     )
     target.add_options(parser)
+    target.add_apart_option(parser)
     add = parser.add_argument
     add("--capacity", type=positive(float, 1e5), required=True, help="C, requests a second")
     add("--seconds", type=positive(float, 600), default=60.0, help="of the overload; default: 60")
