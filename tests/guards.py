@@ -298,6 +298,13 @@ GUARDS = (
         "tests/test_server.py",
     ),
     Guard(
+        "Flood: the engine goes first",
+        "app/engine/client.py",
+        "            self._core_sharing.let_engine_finish(self._admission.flooded)\n",
+        "",
+        "tests/engine/test_client.py",
+    ),
+    Guard(
         "Admission: who floods has what others leave",
         "app/engine/admission.py",
         "(worth - sum(calm)) / (",
@@ -385,15 +392,15 @@ GUARDS = (
     Guard(
         "ids of the server's own",
         _MIDDLEWARE,
-        '"req_" + _ids.randbytes(16).hex()',
-        'Headers(scope=scope).get("x-request-id", "req_")',
+        "Observation(new_request_id(), task",
+        'Observation(dict(scope["headers"]).get(b"x-request-id", b"req_").decode("latin-1"), task',
         _T_EDGE,
     ),
     Guard(
         "client ids: form",
         _MIDDLEWARE,
-        "client_id if CLIENT_ID.fullmatch(client_id) else None",
-        "client_id or None",
+        "client_id.decode() if CLIENT_ID.fullmatch(client_id) else None",
+        'client_id.decode("latin-1") or None',
         _T_EDGE,
     ),
     # What is written down

@@ -17,13 +17,16 @@ _KEEP = 0.98
 """Weight of what was measured after one more answer: some fifty count."""
 _OUTLIER = 4.0
 """A pause of so many times what was expected counts as so much: a process may have ended in it."""
-_STEPS = 10
+_STEPS = 5
 """Where so many full steps take longer than an objective, the objective was not meant for this machine."""
-_CALM, _FLOODED = 0.5, 0.05
-"""How long a request may be foreseen to wait, as a share of its objective, while few of its tenant are refused and
-while many are. Half of it is for what is not foreseen."""
+_SHORT, _LONG, _FLOODED = 0.5, 0.25, 0.01
+"""How long a request may be foreseen to wait, as a share of its objective: behind a short queue, behind a long one, and
+while many of its tenant are refused. A long one takes two to four times as long as its beginning lets foresee, since
+letting it in is work, too, and so are the answers that have begun (docs/log.md)."""
+_BURST = 32
+"""Sequences without an answer that are a long queue."""
 _FEW = 4
-"""And at least for so many answers."""
+"""And at least for so many answers, in a flood for one."""
 _FLOOD = 20
 """Refusals within an objective's time that are many."""
 _LEAST_OPEN = 2
@@ -63,10 +66,10 @@ class Admission:
 
     A request waits for those of its tenant that are ahead of it, and of every other tenant for as much again, since the
     engine serves them evenly. That work over the pace of late is how long it would wait: half of the objective of its
-    task at most. Where many are refused all the same, a queue only delays those who are let in, and there is always
-    somebody to take a place that becomes free: then a few answers may be pending, and no more sequences open than are
-    worth it. The idea is that of CoDel and of Maurer's adaptive queue timeouts ("Fail at Scale", ACM Queue, 2015), here
-    of what is foreseen, before any work is done.
+    task at most, and a quarter behind many others. Where many are refused all the same, a queue only delays those who
+    are let in, and there is always somebody to take a place that becomes free: then one answer may be pending, and no
+    more sequences open than are worth it. The idea is that of CoDel and of Maurer's adaptive queue timeouts ("Fail at
+    Scale", ACM Queue, 2015), here of what is foreseen, before any work is done.
 
     Args:
         objectives: seconds within which an answer should begin (a decision: end), by task.
@@ -87,6 +90,7 @@ class Admission:
         """Places that were kept, counted down: they are told from sequences by their sign."""
         self._gain = BatchGain()
         self._least_objective = 0.0
+        self._flood_seconds = self._longest_objective()
         self._seconds = self._tokens = self._answers = 0.0
         self._last_answer = clock()
         self._refused = 0.0
@@ -94,6 +98,7 @@ class Admission:
         self._last_refusal = 0.0
         self._refusals = defaultdict[str, deque[float]](lambda: deque(maxlen=_FLOOD))
         """Of each tenant the latest: who floods is judged as a flood, and not who is beside it."""
+        self._flooded_until = -math.inf
 
     def measured(self, step_seconds: float, step_tokens: int) -> None:
         """Take what a full step takes, from a warm-up, for the pace until there is a better one.
@@ -102,9 +107,15 @@ class Admission:
             step_seconds: 0 where nothing was measured.
         """
         self._least_objective = _STEPS * step_seconds
+        self._flood_seconds = self._longest_objective()
         if step_seconds and not self._answers:
             self._seconds, self._tokens = step_seconds, float(step_tokens)
             self._answers = max(1.0, step_tokens / 64)
+
+    @property
+    def flooded(self) -> bool:
+        """Whether somebody floods."""
+        return self._clock() < self._flooded_until
 
     def due(self, task: Task) -> float | None:
         """Seconds within which an answer should begin; None where no objective says so."""
@@ -124,6 +135,8 @@ class Admission:
             self._refused = 1 + self._refused * math.exp(self._last_refusal - now)
             self._last_refusal = now
             self._refusals[work.tenant].append(now)
+            if self._floods(work.tenant, now):
+                self._flooded_until = now + self._flood_seconds
         elif work.timeout is None or wait <= work.timeout:
             return
         else:  # by its own deadline, which says nothing of the service
@@ -175,17 +188,14 @@ class Admission:
 
     def stepped(self, stats: StepStats) -> None:
         """The engine made a step."""
-        if stats.sequences:
+        if stats.phase == "decode":  # tokens of a prompt cost far less, and a step has them or not
             tokens = stats.tokens - stats.drafted + stats.accepted
             self._gain.measured(stats.sequences, tokens, stats.seconds)
 
     def _floods(self, tenant: str, now: float) -> bool:
         """Whether many of a tenant's requests were refused of late."""
         refusals = self._refusals.get(tenant)
-        if refusals is None or len(refusals) < _FLOOD:
-            return False
-        objectives = (self.due(task) for task in self._objectives)
-        return now - refusals[0] < max((one for one in objectives if one is not None), default=0.0)
+        return refusals is not None and len(refusals) == _FLOOD and now - refusals[0] < self._flood_seconds
 
     def _is_one_too_many(self, work: Work, now: float) -> bool:
         """Whether this tenant floods, and has as many open sequences as are worth it beside those of the others.
@@ -200,6 +210,9 @@ class Admission:
         calm = [sequences for tenant, sequences in others.items() if not self._floods(tenant, now)]
         own, tenants = len(self._open) - others.total(), len(others) + 1
         return own >= max((worth - sum(calm)) / (tenants - len(calm)), worth / tenants / 2, _LEAST_OPEN)
+
+    def _longest_objective(self) -> float:
+        return max((max(one, self._least_objective) for one in self._objectives.values()), default=0.0)
 
     @property
     def _seconds_per_answer(self) -> float:
@@ -226,7 +239,9 @@ class Admission:
         objective = self.due(work.task)
         if objective is None:
             return math.inf
-        share = _FLOODED if self._floods(work.tenant, now) else _CALM
+        if self._floods(work.tenant, now):
+            return max(_FLOODED * objective, self._seconds_per_answer)
+        share = _SHORT if len(self._pending) < _BURST else _LONG
         return max(share * objective, _FEW * self._seconds_per_answer)
 
     def _has_place(self, work: Work) -> bool:

@@ -8,6 +8,7 @@ from time import monotonic
 
 from app.engine.admission import SEQUENCE_TOKENS, Admission, Pending, Work
 from app.engine.config import EngineConfig
+from app.engine.core_sharing import CoreSharing
 from app.engine.interface import EngineObserver, EngineState
 from app.engine.messages import (
     Abort,
@@ -82,6 +83,7 @@ class AsyncEngine:
         self._observer = observer
         self._max_batch_tokens = config.max_batch_tokens
         self._admission = Admission(objectives or {}, max_waiting)
+        self._core_sharing = CoreSharing()
         self._supervisor = EngineSupervisor(
             config,
             observer,
@@ -339,6 +341,7 @@ class AsyncEngine:
             if stood_still > _STANDSTILL * _WATCH_SECONDS:
                 self._last_step = min(monotonic(), self._last_step + stood_still)
             self._publish()
+            self._core_sharing.let_engine_finish(self._admission.flooded)
             if self._is_silent(_HUNG_SECONDS, _HUNG_STEPS):
                 logger.error("the engine has not ended a step for too long; replacing its process")
                 self._supervisor.replace()

@@ -15,13 +15,13 @@ def gain_of(own: float, each: float, most: int, steps: int = 200) -> BatchGain:
 
 
 def test_it_is_where_throughput_hardly_grows() -> None:
-    """A step of its own time of three sequences: sixteen do 84 %, thirty 91 % of what any number could."""
-    assert gain_of(own=3.0, each=1.0, most=64).enough() == 31
-    assert gain_of(own=1.0, each=1.0, most=64).enough() == 15
+    """A step of its own time of three sequences: twelve do 80 %, six 67 % of what any number could."""
+    assert gain_of(own=3.0, each=1.0, most=64).enough() == 15
+    assert gain_of(own=1.0, each=1.0, most=64).enough() == 7
 
 
 def test_as_long_as_more_do_more_there_is_no_end() -> None:
-    assert gain_of(own=1000.0, each=1.0, most=64).enough() is None
+    assert gain_of(own=1000.0, each=1.0, most=63).enough() is None
 
 
 def test_nothing_is_said_of_numbers_that_were_not_seen() -> None:
@@ -40,7 +40,7 @@ def test_more_that_do_less_are_not_worth_it() -> None:
 
 def test_what_was_measured_long_ago_is_forgotten() -> None:
     gain = gain_of(own=1.0, each=1.0, most=64)
-    assert gain.enough() == 15
+    assert gain.enough() == 7
     for _ in range(5000):
         for sequences in (1, 2, 4, 8, 16, 32, 64):
             gain.measured(sequences, sequences, 1000.0)

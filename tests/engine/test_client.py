@@ -42,7 +42,7 @@ async def started(observer: RecordingObserver) -> AsyncEngine:
     config = EngineConfig(
         model=str(tiny_checkpoint("llama")), device="cpu", kv_cache_tokens=4096, threads=1, max_running=16
     )
-    engine = AsyncEngine(config, observer, max_waiting=128)
+    engine = AsyncEngine(config, observer, max_waiting=128, objectives={"completion": 2.0})
     await engine.start()
     with pytest.raises(Starting):
         engine.submit([5])
@@ -100,6 +100,20 @@ async def test_every_thread_of_the_engine_lets_the_api_process_go_first(engine: 
     threads = map(int, os.listdir(f"/proc/{engine.process_id}/task"))
     niceness = [os.getpriority(os.PRIO_PROCESS, thread) for thread in threads]
     assert niceness and min(niceness) > os.getpriority(os.PRIO_PROCESS, 0)
+
+
+async def test_under_a_flood_the_event_loop_lets_the_engine_go_first(engine: AsyncEngine) -> None:
+    before, places = os.sched_getscheduler(0), []
+    with pytest.raises(Overloaded):
+        while True:
+            places.append(engine.enter("completion", ""))
+    for _ in range(20):
+        with pytest.raises(Overloaded):
+            engine.enter("completion", "")
+    await until(lambda: os.sched_getscheduler(0) == os.SCHED_BATCH, seconds=5)
+    for place in places:
+        place()
+    await until(lambda: os.sched_getscheduler(0) == before, seconds=10)
 
 
 async def test_decision_scores(engine: AsyncEngine) -> None:

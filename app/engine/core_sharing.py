@@ -1,0 +1,25 @@
+"""CoreSharing: who goes first where the event loop and the engine want the same core."""
+
+import os
+from contextlib import suppress
+
+
+class CoreSharing:
+    """Lets the calling thread yield its core, or not; without effect where each has a core of its own.
+
+    As a rule whatever arrives interrupts the engine, for a token on its way to a client should not wait. Under a flood
+    that is a refusal each millisecond, and each costs two changes of process and what the caches held. A thread of the
+    batch policy waits until the engine sleeps, or a few milliseconds, and finds several of them together.
+    """
+
+    def __init__(self) -> None:
+        self._yields = False
+
+    def let_engine_finish(self, yields: bool) -> None:
+        """Whether the calling thread yields from now on; systems that know no such policy keep their own."""
+        if yields == self._yields or not hasattr(os, "SCHED_BATCH"):
+            return
+        self._yields = yields
+        policy = os.SCHED_BATCH if yields else os.SCHED_OTHER
+        with suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, policy, os.sched_param(0))

@@ -1,0 +1,47 @@
+"""CoreSharing: the policy of the thread that asks, and of no other."""
+
+import os
+from threading import Thread
+
+import pytest
+
+from app.engine.core_sharing import CoreSharing
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system has no such policy")
+
+
+def policy_of_a_thread(*yields: bool) -> int:
+    """The policy that a thread has after it was told so."""
+    found = []
+
+    def run() -> None:
+        sharing = CoreSharing()
+        for one in yields:
+            sharing.let_engine_finish(one)
+        found.append(os.sched_getscheduler(0))
+
+    thread = Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_a_thread_yields_and_takes_it_back() -> None:
+    before = os.sched_getscheduler(0)
+    assert policy_of_a_thread(True) == os.SCHED_BATCH
+    assert policy_of_a_thread(True, True) == os.SCHED_BATCH
+    assert policy_of_a_thread(True, False) == os.SCHED_OTHER
+    assert os.sched_getscheduler(0) == before
+
+
+def test_where_it_is_forbidden_all_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    assert policy_of_a_thread(True) == os.SCHED_OTHER
+
+
+def test_a_system_without_the_policy_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "SCHED_BATCH")
+    assert policy_of_a_thread(True) == os.SCHED_OTHER
