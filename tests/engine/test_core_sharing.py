@@ -10,11 +10,13 @@ from app.engine.core_sharing import CoreSharing
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="this system has no such policy")
 
 
-def policy_of_a_thread(*yields: bool) -> int:
-    """The policy that a thread has after it was told so."""
+def policy_of_a_thread(*yields: bool, usual: int | None = None) -> int:
+    """The policy that a thread has after it was told so, which had another by itself."""
     found = []
 
     def run() -> None:
+        if usual is not None:
+            os.sched_setscheduler(0, usual, os.sched_param(0))
         sharing = CoreSharing()
         for one in yields:
             sharing.let_engine_finish(one)
@@ -31,6 +33,7 @@ def test_a_thread_yields_and_takes_it_back() -> None:
     assert policy_of_a_thread(True) == os.SCHED_BATCH
     assert policy_of_a_thread(True, True) == os.SCHED_BATCH
     assert policy_of_a_thread(True, False) == os.SCHED_OTHER
+    assert policy_of_a_thread(True, False, usual=os.SCHED_BATCH) == os.SCHED_BATCH  # its operator's
     assert os.sched_getscheduler(0) == before
 
 
