@@ -185,7 +185,6 @@ def uvicorn_config(app: object, settings: Settings, metrics: Metrics) -> uvicorn
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing asks for the client's address
         date_header=True,
         timeout_keep_alive=math.ceil(settings.idle_seconds),
         timeout_graceful_shutdown=1,

@@ -300,8 +300,8 @@ GUARDS = (
     Guard(
         "Flood: the engine goes first",
         "app/engine/client.py",
-        "            self._core_sharing.let_engine_finish(self._admission.flooded)\n",
-        "",
+        "serves and self._admission.flooded",
+        "False",
         "tests/engine/test_client.py",
     ),
     Guard(

@@ -345,7 +345,7 @@ async def test_one_connection_too_many_is_refused_and_the_others_are_served() ->
             await asyncio.sleep(0.01)
         answer = await served.say()
         assert answer.startswith(b"HTTP/1.1 503 Service Unavailable") and b"retry-after: " in answer
-        assert b'"code": "server_is_overloaded"' in answer
+        assert b'"code":"server_is_overloaded"' in answer
         reader, writer = held[0]
         writer.write(head(HOST, CLOSE))
         assert b" 200 " in await reader.read()

@@ -19,14 +19,18 @@ _OUTLIER = 4.0
 """A pause of so many times what was expected counts as so much: a process may have ended in it."""
 _STEPS = 5
 """Where so many full steps take longer than an objective, the objective was not meant for this machine."""
-_SHORT, _LONG, _FLOODED = 0.5, 0.25, 0.01
-"""How long a request may be foreseen to wait, as a share of its objective: behind a short queue, behind a long one, and
-while many of its tenant are refused. A long one takes two to four times as long as its beginning lets foresee, since
-letting it in is work, too, and so are the answers that have begun (docs/log.md)."""
+_SHORT, _LONG = 0.5, 0.25
+"""How long a request may be foreseen to wait, as a share of its objective, behind a short queue and behind a long one.
+A long one takes two to four times as long as its beginning lets foresee, since letting it in is work, too, and so are
+the answers that have begun (docs/log.md)."""
 _BURST = 32
-"""Sequences without an answer that are a long queue."""
+"""Sequences ahead that are a long queue."""
 _FEW = 4
-"""And at least for so many answers, in a flood for one."""
+"""And at least for so many answers."""
+_FLOODED = 1.5
+"""Answers that a request may wait for while many of its tenant are refused, or a step, which may bring several."""
+_STEP_KEEP = 0.95
+"""Weight of what a step took after one more: some twenty count."""
 _FLOOD = 20
 """Refusals within an objective's time that are many."""
 _LEAST_OPEN = 2
@@ -67,9 +71,9 @@ class Admission:
     A request waits for those of its tenant that are ahead of it, and of every other tenant for as much again, since the
     engine serves them evenly. That work over the pace of late is how long it would wait: half of the objective of its
     task at most, and a quarter behind many others. Where many are refused all the same, a queue only delays those who
-    are let in, and there is always somebody to take a place that becomes free: then one answer may be pending, and no
-    more sequences open than are worth it. The idea is that of CoDel and of Maurer's adaptive queue timeouts ("Fail at
-    Scale", ACM Queue, 2015), here of what is foreseen, before any work is done.
+    are let in, and there is always somebody to take a place that becomes free: then what one step answers may be
+    pending, and no more sequences open than are worth it. The idea is that of CoDel and of Maurer's adaptive queue
+    timeouts ("Fail at Scale", ACM Queue, 2015), here of what is foreseen, before any work is done.
 
     Args:
         objectives: seconds within which an answer should begin (a decision: end), by task.
@@ -89,6 +93,7 @@ class Admission:
         self._entered = 0
         """Places that were kept, counted down: they are told from sequences by their sign."""
         self._gain = BatchGain()
+        self._step_seconds = 0.0
         self._least_objective = 0.0
         self._flood_seconds = self._longest_objective()
         self._seconds = self._tokens = self._answers = 0.0
@@ -129,8 +134,8 @@ class Admission:
             Overloaded: it would wait for too long, or the queue has no place for it.
         """
         now = self._clock()
-        wait = self._wait(work, now)
-        late = wait - self._bound(work, now)
+        wait, ahead = self._queue(work, now)
+        late = wait - self._bound(work, ahead, now)
         if late > 0 or not self._has_place(work) or self._is_one_too_many(work, now):
             self._refused = 1 + self._refused * math.exp(self._last_refusal - now)
             self._last_refusal = now
@@ -174,7 +179,10 @@ class Admission:
         now = self._clock()
         pause = now - self._last_answer
         if self._answers:
-            usual = max(self._seconds_per_answer, pending.cost * self._seconds / self._tokens)
+            # Of those that one step answers the first has the time of all, which is no outlier.
+            usual = max(
+                self._seconds_per_answer, pending.cost * self._seconds / self._tokens, self._step_seconds
+            )
             pause = min(pause, _OUTLIER * usual)
         self._seconds = self._seconds * _KEEP + pause
         self._tokens = self._tokens * _KEEP + pending.cost
@@ -188,6 +196,10 @@ class Admission:
 
     def stepped(self, stats: StepStats) -> None:
         """The engine made a step."""
+        if not stats.sequences:
+            return
+        before = self._step_seconds or stats.seconds
+        self._step_seconds = _STEP_KEEP * before + (1 - _STEP_KEEP) * stats.seconds
         if stats.phase == "decode":  # tokens of a prompt cost far less, and a step has them or not
             tokens = stats.tokens - stats.drafted + stats.accepted
             self._gain.measured(stats.sequences, tokens, stats.seconds)
@@ -218,30 +230,34 @@ class Admission:
     def _seconds_per_answer(self) -> float:
         return self._seconds / self._answers if self._answers else 0.0
 
-    def _wait(self, work: Work, now: float) -> float:
+    def _queue(self, work: Work, now: float) -> tuple[float, int]:
+        """Seconds until it would be answered, and how many sequences are ahead."""
         order = (work.priority, self._due_at(work, now))
-        own, others = 0.0, dict[str, float]()
+        own, number = 0.0, 0
+        others = defaultdict[str, tuple[float, int]](lambda: (0.0, 0))
         for pending in self._pending.values():
             if pending.tenant != work.tenant:
-                others[pending.tenant] = others.get(pending.tenant, 0.0) + pending.cost
+                cost, count = others[pending.tenant]
+                others[pending.tenant] = cost + pending.cost, count + 1
             elif pending.order <= order:
-                own += pending.cost
+                own, number = own + pending.cost, number + 1
         turn = own + work.tokens + SEQUENCE_TOKENS
-        ahead = own + sum(min(theirs, turn) for theirs in others.values())
-        return ahead * self._seconds / self._tokens if self._tokens else 0.0
+        ahead = own + sum(min(cost, turn) for cost, _ in others.values())
+        number += sum(min(count, number + 1) for _, count in others.values())
+        return ahead * self._seconds / self._tokens if self._tokens else 0.0, number
 
     def _due_at(self, work: Work, now: float) -> float:
         within = (work.timeout, self.due(work.task))
         return now + min((seconds for seconds in within if seconds is not None), default=math.inf)
 
-    def _bound(self, work: Work, now: float) -> float:
-        """Seconds that a request may wait, whatever deadline it brings."""
+    def _bound(self, work: Work, ahead: int, now: float) -> float:
+        """Seconds that a request may wait behind so many others, whatever deadline it brings."""
         objective = self.due(work.task)
         if objective is None:
             return math.inf
         if self._floods(work.tenant, now):
-            return max(_FLOODED * objective, self._seconds_per_answer)
-        share = _SHORT if len(self._pending) < _BURST else _LONG
+            return max(self._step_seconds, _FLOODED * self._seconds_per_answer)
+        share = _SHORT if ahead < _BURST else _LONG
         return max(share * objective, _FEW * self._seconds_per_answer)
 
     def _has_place(self, work: Work) -> bool:

@@ -295,6 +295,7 @@ class AsyncEngine:
     # When the process ends
 
     def _on_down(self) -> None:
+        self._core_sharing.let_engine_finish(False)  # or the next process would have the policy of a flood
         culprit = self._recovery.process_ended(self._open.values())
         if culprit is not None:
             self._fail(culprit, SequenceFailed())
@@ -341,7 +342,8 @@ class AsyncEngine:
             if stood_still > _STANDSTILL * _WATCH_SECONDS:
                 self._last_step = min(monotonic(), self._last_step + stood_still)
             self._publish()
-            self._core_sharing.let_engine_finish(self._admission.flooded)
+            serves = self._supervisor.state is EngineState.READY
+            self._core_sharing.let_engine_finish(serves and self._admission.flooded)
             if self._is_silent(_HUNG_SECONDS, _HUNG_STEPS):
                 logger.error("the engine has not ended a step for too long; replacing its process")
                 self._supervisor.replace()

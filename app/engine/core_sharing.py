@@ -11,19 +11,18 @@ class CoreSharing:
     that is a refusal each millisecond, and each costs two changes of process and what the caches held. A thread of the
     batch policy waits until the engine sleeps, or a few milliseconds, and finds several of them together.
 
-    What it starts meanwhile has that policy for good, which costs nothing: neither an engine nor work beside the loop
-    is to go first.
+    What it starts meanwhile has that policy for good. A thread that has another than the usual one keeps it.
     """
 
     def __init__(self) -> None:
-        self._usual: int | None = None
-        """The policy to go back to, while the thread yields."""
+        self._yields = False
 
     def let_engine_finish(self, yields: bool) -> None:
         """Whether the calling thread yields from now on; systems that know no such policy keep their own."""
-        if yields == (self._usual is not None) or not hasattr(os, "SCHED_BATCH"):
+        if yields == self._yields or not hasattr(os, "SCHED_BATCH"):
             return
-        usual = os.sched_getscheduler(0) if self._usual is None else self._usual
-        self._usual = usual if yields else None
+        before, after = (os.SCHED_OTHER, os.SCHED_BATCH) if yields else (os.SCHED_BATCH, os.SCHED_OTHER)
         with suppress(OSError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH if yields else usual, os.sched_param(0))
+            if os.sched_getscheduler(0) == before:
+                os.sched_setscheduler(0, after, os.sched_param(0))
+                self._yields = yields

@@ -102,8 +102,9 @@ async def test_every_thread_of_the_engine_lets_the_api_process_go_first(engine: 
     assert niceness and min(niceness) > os.getpriority(os.PRIO_PROCESS, 0)
 
 
-async def test_under_a_flood_the_event_loop_lets_the_engine_go_first(engine: AsyncEngine) -> None:
-    before, places = os.sched_getscheduler(0), []
+async def flood(engine: AsyncEngine) -> list[Callable[[], None]]:
+    """Take all places, and have twenty refused; returns what gives the places back."""
+    places = []
     with pytest.raises(Overloaded):
         while True:
             places.append(engine.enter("completion", ""))
@@ -111,9 +112,23 @@ async def test_under_a_flood_the_event_loop_lets_the_engine_go_first(engine: Asy
         with pytest.raises(Overloaded):
             engine.enter("completion", "")
     await until(lambda: os.sched_getscheduler(0) == os.SCHED_BATCH, seconds=5)
-    for place in places:
-        place()
-    await until(lambda: os.sched_getscheduler(0) == before, seconds=10)
+    return places
+
+
+async def test_under_a_flood_the_event_loop_lets_the_engine_go_first(engine: AsyncEngine) -> None:
+    for give_back in await flood(engine):
+        give_back()
+    await until(lambda: os.sched_getscheduler(0) == os.SCHED_OTHER, seconds=10)
+
+
+async def test_an_engine_that_is_started_in_a_flood_is_as_any_other(engine: AsyncEngine) -> None:
+    places, before = await flood(engine), engine.process_id
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    await until(lambda: engine.process_id not in (None, before) and engine.state is EngineState.READY)
+    assert os.sched_getscheduler(engine.process_id or 0) == os.SCHED_OTHER
+    for give_back in places:
+        give_back()
 
 
 async def test_decision_scores(engine: AsyncEngine) -> None:

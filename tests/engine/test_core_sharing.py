@@ -34,15 +34,19 @@ def test_a_thread_yields_and_takes_it_back() -> None:
     assert policy_of_a_thread(True, True) == os.SCHED_BATCH
     assert policy_of_a_thread(True, False) == os.SCHED_OTHER
     assert policy_of_a_thread(True, False, usual=os.SCHED_BATCH) == os.SCHED_BATCH  # its operator's
+    assert policy_of_a_thread(True, usual=os.SCHED_IDLE) == os.SCHED_IDLE
     assert os.sched_getscheduler(0) == before
 
 
-def test_where_it_is_forbidden_all_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("call", ["sched_setscheduler", "sched_getscheduler"])
+def test_where_it_is_forbidden_all_stays_as_it_is(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
-    assert policy_of_a_thread(True) == os.SCHED_OTHER
+    found = os.sched_getscheduler
+    monkeypatch.setattr(os, call, forbidden)
+    CoreSharing().let_engine_finish(True)
+    assert found(0) == os.SCHED_OTHER
 
 
 def test_a_system_without_the_policy_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def echoes(answer: Answer) -> None:
     """An error that repeats the client's words."""
     if answer.status >= 400:
         words = re.sub(rb"[^A-Za-z0-9]", b"", answer.asked)[:2000]
-        answer.body = answer.body.replace(b'"message": "', b'"message": "' + words)
+        answer.body = answer.body.replace(b'"message":"', b'"message":"' + words)
 
 
 def closes(answer: Answer) -> None:
