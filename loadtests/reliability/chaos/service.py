@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import select
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ DRAIN_DELAY_SECONDS = 1
 DRAIN_SECONDS = 8
 _START_SECONDS = 120.0
 _PIPE_BYTES = 4096
+_LOOK_MS = 50
 
 
 class LogSink:
@@ -42,6 +44,9 @@ class LogSink:
         fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # soon full, where nobody reads
         self._flows = threading.Event()
         self._flows.set()
+        self._reads = threading.Lock()
+        """A pipe whose end is closed while somebody reads there goes on taking what is written."""
+        self._is_gone = False
         self.lines: list[str] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -57,16 +62,21 @@ class LogSink:
     def break_off(self) -> None:
         """Close it: what is written from now on has nobody to go to."""
         self.block()
-        os.close(self._reading)
+        with self._reads:
+            self._is_gone = True
+            os.close(self._reading)
 
     def _read(self) -> None:
-        rest = b""
+        rest, written = b"", select.poll()
+        written.register(self._reading, select.POLLIN)
         while True:
             self._flows.wait()
-            try:
+            with self._reads:
+                if self._is_gone:
+                    return
+                if not written.poll(_LOOK_MS):
+                    continue
                 piece = os.read(self._reading, 65536)
-            except OSError:  # broken off
-                return
             if not piece:
                 return
             *lines, rest = (rest + piece).split(b"\n")
